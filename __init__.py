@@ -1,0 +1,26 @@
+"""Pyrometer measures the energy and the free energy of any Pyro program."""
+
+import pyro.settings
+
+# Two guides of one class must never share weights through Pyro's global parameter store.
+pyro.settings.set(module_local_params=True)
+
+from .inference.diagnostics import Diagnosis, diagnose, to_arviz  # noqa: E402
+from .inference.energy import BoundView, EnergyView, FreeEnergy, compare  # noqa: E402
+from .inference.svi import Fit, SemiSupervised, check, fit  # noqa: E402
+from .recipes import Recipe  # noqa: E402
+
+__all__ = [
+    "BoundView",
+    "Diagnosis",
+    "EnergyView",
+    "Fit",
+    "FreeEnergy",
+    "Recipe",
+    "SemiSupervised",
+    "check",
+    "compare",
+    "diagnose",
+    "fit",
+    "to_arviz",
+]

@@ -1,0 +1,5 @@
+"""`python -m pyrometer` is the `pyrometer` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""Several trainings of the recipe `ssvae`, side by side in processes of one thread each."""
+
+import multiprocessing
+import statistics
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from pyrometer.recipes.run import run
+
+__all__ = ["Job", "Reached", "mean_and_spread", "train_all"]
+
+
+class Job(NamedTuple):
+    """A training: the settings that differ from the recipe's, how long, and the folder that it is resumed in."""
+
+    settings: dict[str, Any]
+    epochs: int | None
+    out: Path
+
+
+class Reached(NamedTuple):
+    """What the final weights of a training reach; ``validation`` is None where nothing was held back for it."""
+
+    test: float
+    validation: float | None
+    epochs: int
+    seconds: float
+
+
+def train_all(jobs: Sequence[Job], processes: int) -> list[Reached]:
+    """Trains them all, ``processes`` at a time; what an interrupted call has finished is not done again."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch in whatever state they are
+    with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        reached = []
+        for job, one in zip(jobs, pool.map(train, jobs), strict=True):
+            print(f"{job.out}: test accuracy {one.test:.4f} after {one.epochs} epochs, {one.seconds:.0f} s", flush=True)
+            reached.append(one)
+    return reached
+
+
+def train(job: Job) -> Reached:
+    """One training, or what is left of it."""
+    _, fit, summary = run("ssvae", job.settings, job.out, epochs=job.epochs, resume=True, progress=False)
+    return Reached(summary["test_accuracy"], fit.history[-1].get("validation_accuracy"), fit.epochs, fit.seconds)
+
+
+def mean_and_spread(accuracies: Sequence[float]) -> str:
+    """Mean ± standard deviation over seeds, in per cent; of one seed the mean alone.
+
+    Example:
+        >>> mean_and_spread([0.95, 0.97])
+        '96.0 ± 1.4'
+    """
+    mean = f"{100 * statistics.mean(accuracies):.1f}"
+    return f"{mean} ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else mean

@@ -1,0 +1,61 @@
+"""The page of results: each benchmark owns one block of it, and no number in a block is written by hand."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+__all__ = ["PAGE", "provenance", "table", "write_block"]
+
+PAGE = Path("docs/results.md")
+
+
+def write_block(page: Path, name: str, text: str) -> None:
+    """Puts ``text`` between ``<!-- name -->`` and ``<!-- /name -->``; a page without these marks gets them at its end.
+
+    Raises:
+        ValueError: if the block is begun and never ended; the page is left as it was.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    old = page.read_text() if page.exists() else ""
+    before, begun, rest = old.partition(start)
+    _, ended, after = rest.partition(end)
+    if begun and not ended:
+        raise ValueError(f"{page} has {start} without {end}; put it back after the block.")
+    if not begun:
+        before, after = f"{old.rstrip()}\n\n" if old.strip() else "", "\n"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(f"{before}{start}\n\n{text.strip()}\n\n{end}{after}")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    Example:
+        >>> print(table(["seed", "accuracy"], [["0", "0.9"]]))
+        | seed | accuracy |
+        |---|---|
+        | 0 | 0.9 |
+    """
+    lines = [header, *rows]
+    written = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([written[0], "|" + "---|" * len(header), *written[1:]])
+
+
+def provenance(module: str) -> str:
+    """What made a block: the command as it was called, the date, the machine and the versions, in one sentence."""
+    command = " ".join(["python -m", module, *sys.argv[1:]])
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("pyrometer", "torch", "pyro-ppl")]
+    made = [f"Python {platform.python_version()}", *versions]
+    return f"`{command}`, {datetime.date.today()}, on {os.cpu_count()} cores of {processor()}; {', '.join(made)}."
+
+
+def processor() -> str:
+    """The processor's model name, as far as the system tells."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()

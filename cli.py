@@ -1,0 +1,176 @@
+"""The `pyrometer` command: fit a recipe, then measure, diagnose and sample what it reached."""
+
+import inspect
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyro
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .inference.diagnostics import diagnose, simulate, to_arviz
+from .inference.energy import compare
+from .recipes.recipe import find, names, settings_of
+from .recipes.run import OpenRun, draw_pictures, open_run, run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
+console = Console()
+errors = Console(stderr=True)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, made by `pyrometer fit`.")]
+Draws = Annotated[int, typer.Option(help="Draws of the guide; at least 100.")]
+Count = Annotated[int, typer.Option(help="How many of the held-out data.")]
+Seed = Annotated[int, typer.Option(help="Seeds the draws.")]
+
+
+@app.command()
+def fit(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|FILE.py", help="A recipe (`pyrometer list`) or your file.")],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data; the recipe's own without.")] = None,
+    data: Annotated[str | None, typer.Option(help="Short for `--set data=...`, where the recipe has a choice.")] = None,
+    labels: Annotated[int | None, typer.Option(help="Short for `--set labels=...`.")] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the split, the weights and the training.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; `runs/RECIPE`, numbered, without.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in `--out`.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Train a recipe by SVI into a run folder.
+
+    A run can be interrupted at any moment and continued with `--resume`, to the same numbers bit for bit.
+
+    Examples:
+
+        pyrometer fit gaussian_mixture
+
+        pyrometer fit ssvae --data mnist --labels 100 --out runs/mnist-100
+
+        pyrometer fit my_recipe.py --set learning_rate=0.01 --epochs 50
+    """
+    with _plain_errors():
+        settings = _settings(set_ or [], data=data, labels=labels, seed=seed)
+        if resume and out is None:
+            raise ValueError("--resume needs --out, the folder of the run that is to be continued.")
+        folder = out or _free_folder(Path("runs") / Path(recipe).stem)
+        _, result, reached = run(recipe, settings, folder, epochs=epochs, resume=resume, progress=not quiet)
+    table = Table("reached", "", title=f"{recipe}: {result.epochs} epochs, {result.seconds:.0f} s")
+    for name, value in reached.items():
+        if isinstance(value, float | int | str):
+            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    console.print(table)
+    console.print(f"The run is in {folder}. Next: pyrometer energy {folder}; pyrometer diagnose {folder}")
+
+
+@app.command()
+def energy(run_folder: RunFolder, count: Count = 10, draws: Draws = 1000, seed: Seed = 0) -> None:
+    """Print F_1 = -log p(x), -ELBO, their gap and Pareto k of a run's held-out data, in nats."""
+    with _plain_errors():
+        opened = _open(run_folder, seed)
+        table = compare(opened.recipe.view(count), opened.recipe.guide, draws)
+    columns = ("free_energy", "negative_elbo", "gap")
+    evidence = "pareto_k" if "pareto_k" in table else "ess"
+    printed = Table("datum", "F_1", "-ELBO", "gap", evidence, title=f"{run_folder}: nats, F_1 {table.attrs['bound']}")
+    for datum in range(table.sizes.get("data", 0)):
+        row = table.isel(data=datum)
+        energies = [_with_error(row, f"{column}{{}}_per_datum") for column in columns]
+        printed.add_row(str(datum), *energies, f"{row[evidence].item():.2f}")
+    k = "" if "data" in table.sizes else f"{table[evidence].item():.2f}"
+    printed.add_row("total", *(_with_error(table, f"{c}{{}}") for c in columns), k, style="bold")
+    console.print(printed)
+
+
+@app.command("diagnose")
+def diagnose_run(run_folder: RunFolder, count: Count = 50, draws: Draws = 1000, seed: Seed = 0) -> None:
+    """Judge a run's guide, and write `posterior.nc` for ArviZ (`arviz.from_netcdf`)."""
+    with _plain_errors():
+        opened = _open(run_folder, seed)
+        view = opened.recipe.view(count)
+        judged = diagnose(view, opened.recipe.guide, draws)
+        data = to_arviz(view, opened.recipe.guide, draws)
+        data.to_netcdf(str(run_folder / "posterior.nc"))
+    console.print(judged.verdict, style="bold")
+    console.print(f"From {draws} draws of the guide at {count} held-out data.")
+    console.print(f"Wrote {run_folder / 'posterior.nc'}.")
+
+
+@app.command()
+def sample(run_folder: RunFolder, count: Count = 100, seed: Seed = 0) -> None:
+    """Draw new latents and data from a run's model into `samples.nc`, and draw its pictures again."""
+    with _plain_errors():
+        opened = _open(run_folder, seed)
+        simulated = simulate(opened.recipe.view(count))
+        simulated.to_netcdf(str(run_folder / "samples.nc"))
+        pictures = draw_pictures(opened.recipe, run_folder)
+    console.print(f"Wrote {run_folder / 'samples.nc'}: {', '.join(map(str, simulated))}, {count} of each.")
+    for path in pictures:
+        console.print(f"Wrote {path}.")
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """List the recipes with their settings."""
+    table = Table("recipe", "settings", "", title="Recipes: pyrometer fit NAME --set SETTING=VALUE")
+    for name in names():
+        function = find(name)
+        settings = ", ".join(f"{key}={value.default!r}" for key, value in settings_of(function).items())
+        table.add_row(name, settings, (inspect.getdoc(function) or "").split("\n")[0])
+    console.print(table)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What a user can mend is one message, without a traceback; PYROMETER_TRACEBACK=1 shows it all."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+        if os.environ.get("PYROMETER_TRACEBACK"):
+            raise
+        errors.print(f"[bold red]pyrometer:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt as interrupt:
+        for note in ("interrupted.", *getattr(interrupt, "__notes__", [])):
+            errors.print(f"[bold red]pyrometer:[/] {escape(note)}", soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+def _settings(pairs: list[str], **shortcuts: Any) -> dict[str, Any]:
+    settings = {name: value for name, value in shortcuts.items() if value is not None}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, got {pair!r}.")
+        settings[name] = value
+    return settings
+
+
+def _free_folder(stem: Path) -> Path:
+    numbered = (stem.with_name(f"{stem.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([stem], numbered) if not folder.exists())
+
+
+def _open(run_folder: Path, seed: int) -> OpenRun:
+    opened = open_run(run_folder)
+    pyro.set_rng_seed(seed)
+    return opened
+
+
+def _with_error(row: Any, name: str) -> str:
+    value, error = row[name.format("")].item(), row[name.format("_error")].item()
+    return f"{value:.2f} ± {error:.2f}" if error > 0 else f"{value:.2f}"

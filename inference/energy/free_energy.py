@@ -1,0 +1,82 @@
+r"""The result of every free-energy method:  F_beta(x) = -(1/beta) log of the integral of exp(-beta E(x, z)) over z."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .scoring import Term
+
+__all__ = ["Base", "Bound", "FreeEnergy", "check_temperature", "temper_terms"]
+
+Base = Literal["lebesgue", "prior"]
+Bound = Literal["exact", "upper", "lower", "estimate"]
+
+
+@dataclass(frozen=True)
+class FreeEnergy:
+    r"""A free energy in nats, and what kind of number it is.
+
+    Attributes:
+        value: the total, ().
+        standard_error: its standard error, (); 0 where it is exact.
+        per_datum: (N,) where every integrated latent lies inside the data plate, else None: a shared latent couples
+            the data. Without the data plate's subsampling factor.
+        per_datum_error: the standard errors of ``per_datum``, (N,), or None.
+        common: the part of the total that belongs to no datum, ().
+        bound: ``"exact"``; ``"estimate"`` of the number itself; ``"upper"`` or ``"lower"``: an estimate of a bound on
+            it. In each case ``standard_error`` is that of the estimate.
+        method: how it was computed.
+        beta: the inverse temperature.
+        base: the base measure, ``"lebesgue"`` or ``"prior"``.
+        evidence: the method's own evidence, such as ``pareto_k`` and ``ess``, (N,) or ().
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    per_datum: Tensor | None
+    per_datum_error: Tensor | None
+    common: Tensor
+    bound: Bound
+    method: str
+    beta: float
+    base: Base
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        error = "" if self.bound == "exact" else f" ± {self.standard_error.item():.2g}"
+        kind = {"upper": "upper bound, estimated", "lower": "lower bound, estimated"}.get(self.bound, self.bound)
+        return (
+            f"F = {self.value.item():.6g}{error} nats ({kind}; {self.method}, beta = {self.beta:g}, base {self.base})"
+        )
+
+
+def check_temperature(beta: float, base: str) -> None:
+    """Refuses inverse temperatures and base measures that no method takes.
+
+    Raises:
+        ValueError: if ``beta`` is not positive and finite, or ``base`` is unknown.
+    """
+    if not (beta > 0 and math.isfinite(beta)):
+        raise ValueError(f"beta must be a positive, finite inverse temperature, got {beta}.")
+    if base not in ("lebesgue", "prior"):
+        raise ValueError(f'base must be "lebesgue" or "prior", got {base!r}.')
+
+
+def temper_terms(terms: Mapping[str, Term], latents: Collection[str], beta: float, base: Base) -> dict[str, Term]:
+    """The energies times beta; with ``base="prior"`` the latents' own terms, which are the measure, are left."""
+
+    def factor(name: str) -> float:
+        return 1.0 if base == "prior" and name in latents else beta
+
+    return {name: term._replace(energy=factor(name) * term.energy) for name, term in terms.items()}
+
+
+def exact(per_datum: Tensor | None, common: Tensor, subsampling: float, **kind: Any) -> FreeEnergy:
+    """An exact free energy from its local and common parts."""
+    value = common if per_datum is None else common + subsampling * per_datum.sum()
+    error = None if per_datum is None else torch.zeros_like(per_datum)
+    return FreeEnergy(value, torch.zeros_like(value), per_datum, error, common, bound="exact", **kind)

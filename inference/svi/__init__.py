@@ -1,0 +1,18 @@
+"""Stochastic variational inference: ``fit``, the objectives, and the check before the first step."""
+
+from .fit import Fit, fit
+from .nonfinite import NonFiniteLossError, NonFiniteWeightsError
+from .pair_checks import check
+from .run import add_to_summary, load_weights
+from .semi_supervised import SemiSupervised
+
+__all__ = [
+    "Fit",
+    "NonFiniteLossError",
+    "NonFiniteWeightsError",
+    "SemiSupervised",
+    "add_to_summary",
+    "check",
+    "fit",
+    "load_weights",
+]

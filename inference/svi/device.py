@@ -1,0 +1,47 @@
+"""The device and the precision of a training, by Lightning Fabric."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .data import Batch, Unconverted
+from .pair import Pair
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["make_fabric", "set_up"]
+
+
+def make_fabric(accelerator: str, precision: Any) -> "Fabric":
+    """One device, chosen and described as Lightning Fabric does.
+
+    Raises:
+        ValueError: Fabric does not know the accelerator or precision, or numbers are to be float16.
+    """
+    from lightning.fabric import Fabric  # an import of seconds, so only where it is needed
+
+    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    if fabric.strategy.precision.precision.startswith("16"):
+        raise ValueError(
+            f"precision must not be {precision!r}: float16 ends at 65504, and sums of log-probabilities do not. "
+            'Pass "bf16-mixed" or "32-true".'
+        )
+    return fabric
+
+
+def set_up(fabric: "Fabric", pair: Pair, optimizer: Optimizer) -> tuple[Callable[[Batch, float], Tensor], Optimizer]:
+    """The loss of a batch, evaluated in the precision of the training, and the optimizer.
+
+    Mixed precision rounds what goes into matrix products; data stay as they are, since a log-probability of rounded
+    observations is that of other observations.
+    """
+    module, wrapped = fabric.setup(pair, optimizer)
+    precision = fabric.strategy.precision.precision
+    if precision == "32-true" and fabric.world_size == 1:
+        return pair, optimizer  # the wrappers would do nothing here and cost some percent of a small step
+    if precision.endswith("mixed"):
+        return lambda batch, progress: module(Unconverted(batch), progress), wrapped
+    return module, wrapped

@@ -1,0 +1,194 @@
+"""Stochastic variational inference: train a model and its guide on data."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from .batches import as_batches
+from .data import BATCH_SIZE, Batch
+from .device import make_fabric, set_up
+from .objective import as_objective
+from .pair import Pair, training_mode
+from .preparation import (
+    build_optimizer,
+    check_length,
+    check_loss,
+    check_schedule,
+    check_seed,
+    inspect_pair,
+)
+from .random_state import preserved_random_state
+from .run import Row, RunDirectory, open_directory
+from .training import Training
+
+__all__ = ["Fit", "fit"]
+
+
+@dataclass(frozen=True, repr=False)
+class Fit:
+    """What a training has reached.
+
+    Attributes:
+        model: p(x, z), trained in place.
+        guide: q(z | x), trained in place.
+        history: a row for each epoch: ``epoch``; ``steps`` so far; ``loss``, the mean over the epoch in nats per datum;
+            ``rate``, the learning rate of its last step; and what ``on_epoch`` gave.
+        seconds: time spent in training, over all resumes.
+        out: the folder of the run, if there is one.
+    """
+
+    model: Callable
+    guide: Callable
+    history: list[Row]
+    seconds: float
+    out: Path | None = None
+
+    @property
+    def loss(self) -> float:
+        """Loss of the last epoch, in nats per datum."""
+        return self.history[-1]["loss"]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done, the last perhaps in part."""
+        return int(self.history[-1]["epoch"])
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return int(self.history[-1]["steps"])
+
+    def __repr__(self) -> str:
+        place = "" if self.out is None else f", out={str(self.out)!r}"
+        length = f"epochs={self.epochs}, steps={self.steps}, seconds={self.seconds:.1f}"
+        return f"Fit(loss={self.loss:.4f} nats per datum, {length}{place})"
+
+
+def fit(  # noqa: PLR0913 - a training has this many independent choices, and all but three have a default
+    model: Callable,
+    guide: Callable,
+    data: Mapping[str, Any] | Iterable[Batch],
+    *,
+    objective: Any = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | Mapping[str, int | None] | None = BATCH_SIZE,
+    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
+    schedule: Callable[[float], float] | None = None,
+    on_epoch: Callable[[Any, Any], Mapping[str, float]] | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    accelerator: str = "auto",
+    precision: Any = "32-true",
+) -> Fit:
+    r"""Train a model and its guide by gradient steps on an objective, in place.
+
+    .. math:: \min_{\theta, \phi} \; E_{q_\phi(z | x)} \big[ \log q_\phi(z | x) - \log p_\theta(x, z) \big]
+
+    which is minus the ELBO, in nats, where ``objective`` is left out. The order of the data and everything random
+    depend on the seed alone; the caller's random state is put back.
+
+    Args:
+        model: p(x, z), any Pyro callable.
+        guide: q(z | x), likewise, with the same arguments.
+        data: tensors with a common first dimension, named as the arguments of the model; or several streams by name,
+            each a dict of such tensors, for an objective that takes them; or anything that gives batches which are
+            such dicts, as often as it is iterated, for example a DataLoader.
+        objective: a Pyro ELBO object, by default ``Trace_ELBO()``, or a function (model, guide, **batch) that gives a
+            scalar tensor. A function with an argument ``progress`` gets the fraction of the training that is done.
+        epochs: passes over the data, of streams over the one with the most batches; or
+        steps: gradient steps. Exactly one of the two.
+        batch_size: rows of a batch; None: all at every step; for streams also a dict; for a loader, nothing.
+        optimizer: from parameters to a torch optimizer, by default ``functools.partial(torch.optim.Adam, lr=0.001)``.
+        schedule: from the fraction of the training that is done to a factor on the learning rate.
+        on_epoch: called as ``on_epoch(model, guide)`` after each epoch, in evaluation mode and without gradients; its
+            numbers go into the history. What it draws changes nothing in the training.
+        seed: by default drawn from torch's generator.
+        out: a folder for checkpoints, metrics, weights and a summary; it must be new or empty,
+        resume: or hold a run that is to be continued. A continued run reaches, bit for bit, what an uninterrupted one
+            reaches. Where there is nothing to resume a new run is started. A finished run is loaded.
+        settings: anything else that makes the run what it is (plain JSON); kept, and compared when it is resumed.
+        progress: show a bar on standard error.
+        accelerator: as Lightning Fabric has it: "auto", "cpu", "cuda", ...
+        precision: likewise: "32-true", "bf16-mixed", ...; mixed precision leaves the data as they are.
+
+    Warning:
+        Of a network that a plain function names by ``pyro.module``, only the weights are trained and kept: it stays in
+        its mode and on its device, and its buffers are in no checkpoint. Make it part of a module.
+
+    Returns:
+        The trained pair with its history. The modules are in evaluation mode, on the device of the training.
+
+    Raises:
+        ValueError: the data, the pair or an argument cannot be trained with; nothing has been written then.
+        TypeError: an argument is of the wrong kind.
+        FileExistsError: ``out`` is taken.
+        NonFiniteLossError: a loss is NaN or infinite; the last checkpoint is good.
+        NonFiniteWeightsError: a weight is.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> from pyro.infer.autoguide import AutoNormal
+        >>> def model(y):
+        ...     mean = pyro.sample("mean", dist.Normal(0.0, 2.0))
+        ...     with pyro.plate("data", len(y)):
+        ...         pyro.sample("y", dist.Normal(mean, 0.5), obs=y)
+        >>> y = torch.tensor([0.3, -0.1, 1.2])
+        >>> result = fit(model, AutoNormal(model), {"y": y}, epochs=20, batch_size=None, seed=0, progress=False)
+        >>> result.epochs, result.steps
+        (20, 20)
+    """
+    check_length(epochs, steps)
+    check_schedule(schedule)
+    directory = open_directory(out, resume)
+    seed = check_seed(directory.seed if directory is not None and seed is None else seed)
+    fabric = make_fabric(accelerator, precision)
+    batches = as_batches(data, batch_size, seed, fabric.device)
+    if directory is not None:
+        what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
+        how = {"optimizer": optimizer, "schedule": schedule, "seed": seed}
+        where = {"device": fabric.device.type, "precision": precision}
+        directory.describe({**what, **how, **where}, settings, {"epochs": epochs, "steps": steps})
+    pair = Pair(model, guide, as_objective(objective), fabric.device)
+    with preserved_random_state(), training_mode(pair):
+        samples = batches.samples()
+        pyro.set_rng_seed(seed)
+        data_size = inspect_pair(pair, samples, batches.total)
+        loss, built = set_up(fabric, pair, build_optimizer(optimizer, pair.trainable()))
+        check_loss(pair, loss, samples[0])
+        training = Training(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size)
+        if directory is None:
+            training.run(None, progress)
+        else:
+            _train_in(directory, training, progress)
+    return Fit(model, guide, training.history, training.seconds, None if directory is None else directory.path)
+
+
+def _train_in(directory: RunDirectory, training: Training, show: bool) -> None:
+    """Train from where the run in the directory is, to the end, and leave there what can be loaded or resumed."""
+    state = directory.load(training.uses_progress)
+    if state is not None:
+        training.load(state)
+    if not training.finished:
+        directory.open(training.epoch)
+        try:
+            if state is None:
+                training.save(directory)
+            training.run(directory, show)
+        except KeyboardInterrupt as interrupt:
+            where = str(directory.path)
+            interrupt.add_note(f"The training can be continued: call fit again with out={where!r} and resume=True.")
+            raise
+        finally:
+            directory.close()
+    if not directory.complete:
+        done = {"epochs": training.epoch, "steps": training.step, "seconds": training.seconds}
+        directory.finish(training.pair.weights(), {"loss": training.history[-1]["loss"], **done})

@@ -1,0 +1,100 @@
+"""One form for everything that can be minimised: a Pyro ELBO object, or a function of the pair and a batch."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceTMC_ELBO
+from pyro.poutine.runtime import effectful
+from torch import Tensor
+
+from .data import Batch
+
+__all__ = ["Objective", "as_objective"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss in nats, and what the loop has to know about it.
+
+    Attributes:
+        loss: (model, guide, batch, progress) to a scalar tensor; progress in [0, 1] is the part of the training that
+            is done.
+        is_elbo: one of Pyro's, in which a batch counts as the program says and a site is enumerated only on request.
+        enumerates: discrete sites marked for it are summed out.
+        accumulates: the call adds to the gradients itself, and its result has none.
+        uses_progress: the loss depends on ``progress``.
+    """
+
+    loss: Callable[[Callable, Callable, Batch, float], Tensor]
+    is_elbo: bool = False
+    enumerates: bool = False
+    accumulates: bool = False
+    uses_progress: bool = False
+
+
+def as_objective(objective: Any) -> Objective:
+    """Decide, once, how an objective is called; None means ``Trace_ELBO()``.
+
+    Raises:
+        TypeError: it is an ELBO class rather than an object, or neither an ELBO nor callable.
+    """
+    if objective is None:
+        return as_objective(Trace_ELBO())
+    enumerates = isinstance(objective, TraceEnum_ELBO | TraceTMC_ELBO)
+    differentiable, accumulating = (
+        getattr(objective, name, None) for name in ("differentiable_loss", "loss_and_grads")
+    )
+    if isinstance(objective, type) or not (accumulating or callable(objective)):
+        raise TypeError(
+            "objective must be a Pyro ELBO object such as Trace_ELBO(), or a function (model, guide, **batch) that "
+            f"gives a scalar tensor, got {objective!r}."
+        )
+    if differentiable:
+        return Objective(functools.partial(_differentiable, differentiable), True, enumerates)
+    if accumulating:
+        return Objective(functools.partial(_accumulating, accumulating), True, enumerates, True)
+    if "progress" in inspect.signature(objective).parameters:
+        return Objective(functools.partial(_with_progress, objective), uses_progress=True)
+    return Objective(functools.partial(_differentiable, objective))
+
+
+def _differentiable(loss: Callable, model: Callable, guide: Callable, batch: Batch, _progress: float) -> Tensor:
+    return _checked(loss(model, guide, **batch))
+
+
+def _with_progress(loss: Callable, model: Callable, guide: Callable, batch: Batch, progress: float) -> Tensor:
+    return _checked(loss(model, guide, progress=progress, **batch))
+
+
+def _accumulating(loss: Callable, model: Callable, guide: Callable, batch: Batch, _progress: float) -> Tensor:
+    # Pyro's ELBOs without a differentiable loss: TraceGraph_ELBO and RenyiELBO.
+    value = loss(model, _announcing(guide), **batch)
+    if isinstance(value, tuple):
+        raise TypeError("objective must have one loss, but this one gives several (as wake-sleep does).")
+    return torch.as_tensor(value)
+
+
+def _announcing(guide: Callable) -> Callable:
+    # RenyiELBO differentiates only if it has seen a parameter statement, and the weights of an nn.Module make none.
+    @effectful(type="param")
+    def statement() -> Tensor:
+        return torch.zeros(())
+
+    def program(*args: Any, **kwargs: Any) -> Any:
+        statement(name="_announcement")
+        return guide(*args, **kwargs)
+
+    return program
+
+
+def _checked(loss: Any) -> Tensor:
+    if isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad:
+        return loss
+    got = repr(loss)
+    if isinstance(loss, Tensor):
+        got = f"shape {tuple(loss.shape)} with requires_grad={loss.requires_grad}"
+    raise TypeError(f"objective must give a scalar tensor that depends on the parameters, got {got}.")

@@ -1,0 +1,6 @@
+"""Network builders that models and guides share."""
+
+from .classifier import ImageClassifier
+from .per_class import ClassLinear
+
+__all__ = ["ClassLinear", "ImageClassifier"]

@@ -1,0 +1,5 @@
+"""SVI scripts: a recipe is a model, a guide, data, an objective and settings."""
+
+from .recipe import Recipe
+
+__all__ = ["Recipe"]

@@ -1,0 +1,120 @@
+"""Running a recipe, and opening what a run left: the engine under the command line, the demo and the benchmarks."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+
+from ..inference.energy import compare
+from ..inference.svi import Fit, add_to_summary, fit, load_weights
+from ..inference.svi.random_state import preserved_random_state
+from .recipe import Recipe, find, typed_settings
+
+__all__ = ["OpenRun", "draw_pictures", "open_run", "run"]
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A recipe with the weights that a run reached, and the run's summary."""
+
+    name: str
+    recipe: Recipe
+    path: Path
+    summary: dict[str, Any]
+
+
+def run(
+    name: str,
+    settings: Mapping[str, Any],
+    out: Path,
+    *,
+    epochs: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> tuple[Recipe, Fit, dict[str, Any]]:
+    """Builds the recipe, trains it in the folder ``out``, and writes what was reached and its pictures.
+
+    Args:
+        name: a recipe's name or the path of a file that defines one.
+        settings: those of the recipe that differ from its defaults; ``seed`` also seeds weights and training.
+        out: the run's folder: new, or with ``resume`` that of the same recipe with the same settings.
+        epochs: passes over the data, where other than the recipe's.
+        resume: continue an interrupted run.
+        progress: show a bar.
+    """
+    settings = typed_settings(name, settings)
+    seed = int(settings.get("seed", 0))
+    with preserved_random_state():
+        pyro.set_rng_seed(seed)
+        recipe = find(name)(**settings)
+        result = fit(
+            recipe.model,
+            recipe.guide,
+            recipe.data,
+            objective=recipe.objective,
+            epochs=epochs or recipe.epochs,
+            batch_size=recipe.batch_size,
+            optimizer=recipe.optimizer,
+            schedule=recipe.schedule,
+            on_epoch=recipe.validate,
+            seed=seed,
+            out=out,
+            resume=resume,
+            settings={"recipe": name, **settings},
+            progress=progress,
+        )
+        summary = add_to_summary(out, _reached(recipe))
+        draw_pictures(recipe, out)
+    return recipe, result, summary
+
+
+def draw_pictures(recipe: Recipe, out: Path) -> list[Path]:
+    """Draws the recipe's pictures into ``out/pictures``; returns their paths."""
+    paths = {out / "pictures" / f"{name}.png": draw for name, draw in (recipe.pictures or {}).items()}
+    for path, draw in paths.items():
+        path.parent.mkdir(exist_ok=True)
+        draw(recipe).savefig(path, dpi=150)
+    return list(paths)
+
+
+def open_run(path: Path) -> OpenRun:
+    """The recipe and the weights of a run's folder.
+
+    Raises:
+        ValueError: if the folder holds no run, or one that was not made from a recipe.
+    """
+    settings_file = path / "settings.json"
+    if not settings_file.is_file():
+        raise ValueError(f"{str(path)!r} is no run: it has no settings.json; make one with `pyrometer fit`.")
+    settings = json.loads(settings_file.read_text())["settings"]
+    name = settings.pop("recipe", None)
+    if name is None:
+        raise ValueError(f"{str(path)!r} was not made from a recipe; load its weights with pyrometer.load_weights.")
+    recipe = find(name)(**settings)
+    batch = {key: value[:2] for key, value in recipe.held_out.items()}
+    load_weights(path, recipe.model, recipe.guide, **batch)
+    for program in (recipe.model, recipe.guide):
+        if isinstance(program, torch.nn.Module):
+            program.eval()
+    summary_file = path / "summary.json"
+    summary = json.loads(summary_file.read_text()) if summary_file.exists() else {}
+    return OpenRun(name, recipe, path, summary)
+
+
+def _reached(recipe: Recipe, data: int = 200, draws: int = 500) -> dict[str, Any]:
+    """F_1 and the ELBO in nats a datum, on held-out data, with their errors; and the recipe's own scores."""
+    table = compare(recipe.view(data), recipe.guide, draws)
+    count = min(data, len(next(iter(recipe.held_out.values()))))
+    energies = {
+        "free_energy": table.free_energy.item() / count,
+        "free_energy_error": table.free_energy_error.item() / count,
+        "free_energy_kind": table.attrs["bound"],
+        "elbo": -table.negative_elbo.item() / count,
+        "elbo_error": table.negative_elbo_error.item() / count,
+        "held_out": count,
+    }
+    return energies | dict(recipe.score(recipe.model, recipe.guide) if recipe.score else {})

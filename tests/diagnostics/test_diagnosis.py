@@ -1,0 +1,89 @@
+"""Verdicts on guides whose distance from the posterior is known."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyrometer import EnergyView, diagnose
+from pyrometer.inference.diagnostics.diagnosis import reliable_pareto_k
+
+Y = torch.tensor([0.3, -0.1, 1.2], dtype=torch.float64)
+PRECISION = 2.0**-2 + 0.5**-2
+
+
+def model(y):
+    with pyro.plate("data", len(y)):
+        z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=y.dtype), 2.0))
+        pyro.sample("y", dist.Normal(z, 0.5), obs=y)
+
+
+def guide(narrow):
+    """The exact posterior, its standard deviation times `narrow`, by datum."""
+
+    def program(y):
+        with pyro.plate("data", len(y)):
+            pyro.sample("z", dist.Normal(y * 0.5**-2 / PRECISION, narrow * PRECISION**-0.5))
+
+    return program
+
+
+def test_the_exact_posterior_is_trusted():
+    judged = diagnose(EnergyView(model).bind(Y), guide(1.0))
+    assert (judged.criterion, judged.unreliable) == ("Pareto k", 0)
+    assert str(judged).startswith("The guide's draws can stand for the posterior")
+
+
+def test_a_guide_far_too_narrow_is_refused_for_all_data():
+    judged = diagnose(EnergyView(model).bind(Y), guide(0.03), draws=40_000)
+    assert judged.unreliable == 3
+    assert str(judged).startswith("Do not take the guide's draws for the posterior")
+    divergence = 3 * ((0.03**2 - 1) / 2 - math.log(0.03))
+    assert judged.table.gap.item() < divergence  # which importance sampling underestimates here, hence "or more"
+
+
+def test_a_guide_too_narrow_for_one_datum_is_counted():
+    judged = diagnose(EnergyView(model).bind(Y), guide(torch.tensor([1.0, 0.03, 1.1])), draws=40_000)
+    assert judged.unreliable == 1
+    assert "for 1 of 3 data" in str(judged)
+    assert (judged.table.pareto_k > judged.limit).values.tolist() == [False, True, False]
+
+
+def test_a_shared_latent_is_judged_as_a_whole():
+    def shared(y):
+        mu = pyro.sample("mu", dist.Normal(torch.zeros((), dtype=y.dtype), 2.0))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(mu, 0.5), obs=y)
+
+    def exact(y):
+        precision = 2.0**-2 + len(y) * 0.5**-2
+        pyro.sample("mu", dist.Normal(y.sum() * 0.5**-2 / precision, precision**-0.5))
+
+    assert "for the data as a whole" in str(diagnose(EnergyView(shared).bind(Y), exact))
+
+
+def test_a_discrete_guide_is_judged_by_its_exact_gap():
+    def mixture(y):
+        with pyro.plate("data", len(y)):
+            k = pyro.sample("k", dist.Categorical(torch.tensor([0.5, 0.5]).double()))
+            pyro.sample("y", dist.Normal(2.0 * k, 0.7), obs=y)
+
+    def prior(y):
+        with pyro.plate("data", len(y)):
+            pyro.sample("k", dist.Categorical(torch.tensor([0.5, 0.5]).double()))
+
+    judged = diagnose(EnergyView(mixture).bind(Y), prior)
+    assert (judged.criterion, judged.unreliable) == ("gap", 3)
+    assert "pareto_k" not in judged.table
+
+
+def test_the_limit_of_pareto_k_grows_with_the_draws():
+    assert reliable_pareto_k(100) == 0.5
+    assert reliable_pareto_k(10**6) == 0.7
+
+
+def test_too_few_draws_are_refused():
+    with pytest.raises(ValueError, match="at least 100.*got 50"):
+        diagnose(EnergyView(model).bind(Y), guide(1.0), draws=50)

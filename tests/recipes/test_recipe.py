@@ -1,0 +1,53 @@
+"""Recipes are found by name or file, and their settings are read as the types of their defaults."""
+
+import pytest
+
+from pyrometer.recipes.recipe import find, names, typed_settings
+
+OWN = '''
+from pyrometer import Recipe
+from pyrometer.recipes.factor_analysis import recipe as original
+
+
+def recipe(*, size: int = 50, seed: int = 0) -> Recipe:
+    """My own."""
+    return original(size=size, epochs=2, seed=seed)
+'''
+
+
+def test_the_three_recipes_are_there():
+    assert names() == ["factor_analysis", "gaussian_mixture", "ssvae"]
+
+
+def test_an_unknown_recipe_lists_those_there_are():
+    with pytest.raises(ValueError, match="'vea'; there are factor_analysis, gaussian_mixture, ssvae"):
+        find("vea")
+
+
+def test_settings_are_read_as_the_types_of_their_defaults():
+    settings = typed_settings("gaussian_mixture", {"components": "3", "learning_rate": "0.5"})
+    assert settings["components"] == 3
+    assert settings["learning_rate"] == 0.5
+    assert settings["size"] == 1000  # a default
+
+
+def test_unknown_and_unreadable_settings_are_refused():
+    with pytest.raises(ValueError, match="no setting 'colour'; it has components, size"):
+        typed_settings("gaussian_mixture", {"colour": "red"})
+    with pytest.raises(ValueError, match="'components' must be of type int, got 'many'"):
+        typed_settings("gaussian_mixture", {"components": "many"})
+
+
+def test_a_file_of_ones_own_works_like_ours(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    made = find(str(tmp_path / "mine.py"))(size=30)
+    assert made.epochs == 2
+    assert len(made.data["features"]) == 30
+
+
+def test_a_file_without_a_recipe_is_refused(tmp_path):
+    (tmp_path / "empty.py").write_text("x = 3\n")
+    with pytest.raises(ValueError, match="must define a function recipe"):
+        find(str(tmp_path / "empty.py"))
+    with pytest.raises(ValueError, match="there is no recipe file"):
+        find(str(tmp_path / "absent.py"))

@@ -1,0 +1,128 @@
+"""The semi-supervised objective against Pyro's TraceEnum_ELBO, and against its formula."""
+
+import pyro
+import pyro.poutine as poutine
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+
+from pyrometer import SemiSupervised
+from pyrometer.guides import DigitAndStyle
+from pyrometer.inference.svi.semi_supervised import enumerate_label, label_log_prob
+from pyrometer.models import SemiSupervisedVAE
+
+FRACTION, WEIGHT = 0.25, 0.7
+
+
+@pytest.fixture
+def pair():
+    model = SemiSupervisedVAE((8, 8), classes=4, style=3, hidden=6).double()
+    return model, DigitAndStyle((8, 8), classes=4, style=3, hidden=6).double().eval()
+
+
+@pytest.fixture
+def streams():
+    image, few = torch.rand(7, 8, 8, dtype=torch.float64), torch.rand(5, 8, 8, dtype=torch.float64)
+    return {"unlabelled": {"image": image}, "labelled": {"image": few, "digit": torch.tensor([0, 3, 1, 1, 2])}}
+
+
+def gradients(loss, pair):
+    parameters = [p for program in pair for p in program.parameters()]
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+
+
+def enumerated_elbo(model, guide, batch):
+    """Pyro's own sum over the labels, in parallel."""
+
+    def configure(site):
+        return {"enumerate": "parallel"} if site["name"] == "digit" else {}
+
+    enumerated = poutine.infer_config(guide, config_fn=configure)
+    return TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(model, enumerated, **batch)
+
+
+def test_the_unlabelled_term_and_its_gradient_are_pyros(pair, streams):
+    unlabelled_only = SemiSupervised(labelled_fraction=0.0, classification_weight=0.0)
+    pyro.set_rng_seed(3)
+    ours = unlabelled_only(*pair, **streams)
+    pyro.set_rng_seed(3)
+    pyros = enumerated_elbo(*pair, streams["unlabelled"])
+    torch.testing.assert_close(ours, pyros)
+    for one, other in zip(gradients(ours, pair), gradients(pyros, pair), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_labelled_terms_are_the_formula(pair, streams):
+    model, guide = pair
+    pyro.set_rng_seed(3)
+    ours = SemiSupervised(FRACTION, classification_weight=WEIGHT)(model, guide, **streams)
+    pyro.set_rng_seed(3)
+    unlabelled = enumerated_elbo(model, guide, streams["unlabelled"])
+    labelled = Trace_ELBO().differentiable_loss(model, guide, **streams["labelled"])
+    image, digit = streams["labelled"]["image"], streams["labelled"]["digit"]
+    cross_entropy = torch.nn.functional.cross_entropy(guide.classifier(image), digit)
+    torch.testing.assert_close(ours, unlabelled + 7 * (FRACTION * labelled / 5 + WEIGHT * cross_entropy))
+
+
+def test_the_papers_weight_is_the_default():
+    assert SemiSupervised(FRACTION).classification_weight == 0.1
+
+
+def test_self_training_changes_the_gradient_of_the_classifier_alone(pair, streams):
+    model, guide = pair
+    found = {}
+    for weight in (0.0, 0.4, 1.0):
+        pyro.set_rng_seed(3)
+        loss = SemiSupervised(0.0, classification_weight=0.0, self_training=weight)(model, guide, **streams)
+        found[weight] = loss.detach(), dict(zip(names(pair), gradients(loss, pair), strict=True))
+    for name in names(pair):
+        none, some, all_ = (found[weight][1][name] for weight in (0.0, 0.4, 1.0))
+        if "classifier" in name:
+            assert not none.any()
+            torch.testing.assert_close(some, 0.4 * all_)
+        else:
+            torch.testing.assert_close(none, all_)
+    assert found[0.0][0] == pytest.approx(found[1.0][0].item(), abs=1e-9)
+    assert found[1.0][1]["1.classifier.logits.weight"].any()
+
+
+def names(pair):
+    return [f"{i}.{name}" for i, program in enumerate(pair) for name, _ in program.named_parameters()]
+
+
+def test_a_schedule_of_self_training_gets_the_progress(pair, streams):
+    seen = []
+
+    def schedule(progress):
+        seen.append(progress)
+        return 1.0
+
+    SemiSupervised(FRACTION, self_training=schedule)(*pair, **streams, progress=0.3)
+    assert seen == [0.3]
+
+
+def test_each_label_has_its_free_energy(pair, streams):
+    model, guide = pair
+    pyro.set_rng_seed(3)
+    free_energy, log_q = enumerate_label(model, guide, "digit", streams["unlabelled"])
+    assert free_energy.shape == log_q.shape == (4, 7)
+    torch.testing.assert_close(log_q.exp().sum(0), torch.ones(7, dtype=torch.float64))
+    digit = torch.full((7,), 2)
+    with torch.no_grad():
+        draws = torch.stack([enumerate_label(model, guide, "digit", streams["unlabelled"])[0][2] for _ in range(300)])
+        elbos = torch.stack(
+            [
+                torch.tensor(Trace_ELBO().loss(model, guide, image=streams["unlabelled"]["image"], digit=digit))
+                for _ in range(300)
+            ]
+        )
+    error = (draws.sum(-1).var() / 300 + elbos.var() / 300).sqrt()
+    assert (draws.sum(-1).mean() - elbos.mean()).abs() < 4.3 * error
+
+
+def test_the_label_is_scored_by_the_guide_without_seeing_it(pair, streams):
+    _, guide = pair
+    batch = streams["labelled"]
+    expected = guide.digit_distribution(batch["image"]).log_prob(batch["digit"])
+    torch.testing.assert_close(label_log_prob(guide, "digit", batch), expected)
