@@ -31,7 +31,6 @@ from .recipes.run import run
 __all__ = ["accuracy_table", "demonstrate", "energy_table", "main"]
 
 SETTINGS = {"data": "digits", "labels": 100, "seed": 0}
-THREADS = 2  # more only slow down networks as small as these
 DRAWS = 1000
 MEASURED, SHOWN, SUMMARISED = 50, 8, 2
 """How many test images are measured, how many of them the table of energies shows, and how many ArviZ summarises."""
@@ -42,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pyrometer.demo", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="the run's folder (default: %(default)s)")
     out = parser.parse_args(words).out
-    torch.set_num_threads(min(THREADS, os.cpu_count() or 1))
+    torch.set_num_threads(1)  # a second one gains nothing here, and waits for the first where another process is busy
     errors = Console(stderr=True)
     try:
         demonstrate(out, Console())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,25 +17,39 @@ from .recipe import Recipe
 __all__ = ["classify", "recipe"]
 
 
+class Suits(NamedTuple):
+    """Settings that depend on the data."""
+
+    style: int
+    hidden: int
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+
+SUITS = {"digits": Suits(5, 100, 150, 5e-3, 100), "mnist": Suits(10, 200, 20, 1.5e-3, 200)}
+
+
 def recipe(
     *,
     data: str = "digits",
     labels: int = 100,
-    style: int = 10,
-    hidden: int = 200,
+    style: int = 0,
+    hidden: int = 0,
     epochs: int = 0,
-    learning_rate: float = 1.5e-3,
+    learning_rate: float = 0.0,
     labelled_fraction: float = 0.25,
     classification_weight: float = 1.0,
     seed: int = 0,
 ) -> Recipe:
     """Digit and style: a semi-supervised VAE on digit images of which few are labelled.
 
-    ``data`` is digits (8 x 8, embedded) or mnist; ``labels`` images keep their label, as many of each digit;
-    ``epochs=0`` takes 20 for mnist and 60 for digits. The weights of the two labelled terms were chosen on a
-    validation split of MNIST's training images.
+    ``data`` is digits (8 x 8, embedded) or mnist; ``labels`` images keep their label, as many of each digit. Where
+    ``style``, ``hidden``, ``epochs`` or ``learning_rate`` is 0, it is what suits the data, chosen on validation images.
     """
     train, test, held_back = _images(data, seed)
+    suits = SUITS[data]
+    style, hidden = style or suits.style, hidden or suits.hidden
     split = semi_supervised_split(train, labels, seed, validation=held_back)
     shape = (test.image.shape[-2], test.image.shape[-1])
     return Recipe(
@@ -43,10 +57,10 @@ def recipe(
         guide=DigitAndStyle(shape, style=style, hidden=2 * hidden),
         data=split.streams(),
         held_out={"image": test.image},
-        epochs=epochs or (20 if data == "mnist" else 60),
+        epochs=epochs or suits.epochs,
         objective=SemiSupervised(labelled_fraction, "digit", classification_weight, self_training),
-        batch_size={"unlabelled": 200 if data == "mnist" else 100, "labelled": 20 if labels <= 1000 else 50},
-        optimizer=partial(torch.optim.Adam, lr=learning_rate, betas=(0.9, 0.99)),
+        batch_size={"unlabelled": suits.batch_size, "labelled": 20 if labels <= 1000 else 50},
+        optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate, betas=(0.9, 0.99)),
         schedule=decay,
         validate=None if split.validation is None else partial(_accuracy, "validation_accuracy", split.validation),
         score=partial(_accuracy, "test_accuracy", test),

@@ -105,8 +105,6 @@ def _log_prob(node: Mapping[str, Any]) -> Tensor:
         inside = node["fn"].support.check(node["value"])
     except NotImplementedError:  # a distribution that states no support takes every value
         return log_prob
-    if node["mask"] is not None:
-        inside = inside | ~torch.as_tensor(node["mask"])
     return torch.where(inside, log_prob, -math.inf)
 
 
