@@ -66,7 +66,7 @@ def demonstrate(
         epochs: passes over the data, where other than the recipe's.
         draws: how many draws of the guide every estimate takes.
     """
-    console.print("A digit-and-style model of scikit-learn's digits, which has few labels to learn from.")
+    console.print("A model of digit and style learns scikit-learn's digits, few of them labelled.")
     recipe, fit, reached = run("ssvae", settings, out, epochs=epochs, resume=True, progress=console.is_terminal)
     console.print(f"Trained: {fit.epochs} epochs, {fit.steps} steps, {fit.seconds:.0f} s.\n")
     seed = int(settings["seed"])
@@ -88,7 +88,7 @@ def accuracy_table(ours: float, baselines: Mapping[str, float], size: int) -> Ta
     """Our test accuracy beside the baselines', each with the binomial standard error of ``size`` test images."""
     title = f"Accuracy on {size} test images"
     table = Table("classifier", "learns from", "accuracy", title=title, title_justify="left", box=SIMPLE_HEAD)
-    sources = {"ours, q(digit | image)": "the labelled images, and all training images without labels", **BASELINES}
+    sources = {"ours, q(digit | image)": "labelled and unlabelled images", **BASELINES}
     for (name, source), accuracy in zip(sources.items(), (ours, *baselines.values()), strict=True):
         error = math.sqrt(accuracy * (1 - accuracy) / size)
         table.add_row(name, source, f"{accuracy:.1%} ± {error:.1%}")
@@ -113,15 +113,16 @@ def energy_table(judged: Diagnosis, recipe: Recipe, test: ImageDataset, count: i
         ),
         caption_justify="left",
         box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     for datum in range(count):
         row = judged.table.isel(data=datum)
         measured = [
-            f"{row[f'{name}_per_datum'].item():.2f} ± {row[f'{name}_error_per_datum'].item():.2f}"
-            for name in ("free_energy", "negative_elbo", "gap")
+            f"{row[f'{name}_per_datum'].item():.{places}f} ± {row[f'{name}_error_per_datum'].item():.{places}f}"
+            for name, places in (("free_energy", 2), ("negative_elbo", 2), ("gap", 3))
         ]
-        digits_ = (str(test.digit[datum].item()), str(found.digit[datum].item()))
-        table.add_row(*digits_, f"{energy[datum]:.2f}", *measured, f"{row.pareto_k.item():.2f}")
+        names = (str(test.digit[datum].item()), str(found.digit[datum].item()))
+        table.add_row(*names, f"{energy[datum]:.2f}", *measured, f"{row.pareto_k.item():.2f}")
     return table
 
 
@@ -134,20 +135,21 @@ def style_summary(posterior: Any, images: int = SUMMARISED, dimensions: int = 3)
 
 def _say_what_is_where(out: Path, console: Console) -> None:
     command = "pyrometer" if shutil.which("pyrometer") else f"{os.path.relpath(sys.executable)} -m pyrometer"
-    pictures = ", ".join(sorted(path.name for path in (out / "pictures").iterdir()))
-    console.print(
-        f"[bold]Everything is in {out}:[/]\n"
-        f"  pictures/      {pictures}\n"
-        "  posterior.nc   for ArviZ: arviz.from_netcdf\n"
-        "  summary.json, metrics.csv, tensorboard/, weights.pt, settings.json, checkpoints/\n\n"
-        "[bold]What to try next:[/]\n"
-        f"  {command} fit ssvae --data mnist --labels 100 --out runs/mnist\n"
-        f"  {command} energy {out}      F_1, -ELBO and their gap of more images\n"
-        f"  {command} diagnose {out}    what to trust\n"
-        f"  {command} list              the other recipes",
-        soft_wrap=True,
-        highlight=False,
-    )
+    next_ = {
+        f"{command} list": "the recipes",
+        f"{command} energy {out}": "F_1, -ELBO and their gap of more images",
+        f"{command} diagnose {out}": "what to trust",
+        f"{command} fit ssvae --data mnist --labels 100": "larger images",
+    }
+    lines = [
+        f"[bold]Everything is in {out}:[/]",
+        f"  pictures/      {', '.join(sorted(path.stem for path in (out / 'pictures').iterdir()))}",
+        "  posterior.nc   for ArviZ: arviz.from_netcdf",
+        "  weights.pt, summary.json, settings.json, metrics.csv, tensorboard/, checkpoints/",
+        "[bold]What to try next:[/]",
+        *(f"  {words:{max(map(len, next_))}}   {purpose}" for words, purpose in next_.items()),
+    ]
+    console.print("\n".join(lines), soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Several trainings of the recipe `ssvae`, side by side in processes of one thread each."""
 
+import csv
+import json
 import multiprocessing
 import statistics
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrometer.recipes.recipe import typed_settings
 from pyrometer.recipes.run import run
 
 __all__ = ["Job", "Reached", "mean_and_spread", "train_all"]
@@ -43,9 +46,27 @@ def train_all(jobs: Sequence[Job], processes: int) -> list[Reached]:
 
 
 def train(job: Job) -> Reached:
-    """One training, or what is left of it."""
+    """One training, or what is left of it; of a finished one with the same settings, what its folder says."""
+    done = _finished(job)
+    if done is not None:
+        return done
     _, fit, summary = run("ssvae", job.settings, job.out, epochs=job.epochs, resume=True, progress=False)
     return Reached(summary["test_accuracy"], fit.history[-1].get("validation_accuracy"), fit.epochs, fit.seconds)
+
+
+def _finished(job: Job) -> Reached | None:
+    summary_file, settings_file = job.out / "summary.json", job.out / "settings.json"
+    if not summary_file.exists():
+        return None
+    summary, stored = json.loads(summary_file.read_text()), json.loads(settings_file.read_text())
+    same = stored["settings"] == {"recipe": "ssvae", **typed_settings("ssvae", job.settings)}
+    if "test_accuracy" not in summary or not same or job.epochs not in (None, summary["epochs"]):
+        return None
+    with (job.out / "metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    validation = last.get("validation_accuracy")
+    accuracy = None if validation is None else float(validation)
+    return Reached(summary["test_accuracy"], accuracy, summary["epochs"], summary["seconds"])
 
 
 def mean_and_spread(accuracies: Sequence[float]) -> str:

@@ -12,8 +12,8 @@ from ..data import ImageDataset
 __all__ = ["BASELINES", "label_baselines"]
 
 BASELINES = {
-    "logistic regression": "the labelled images",
-    "label spreading": "the labelled images, and all training images without labels",
+    "logistic regression": "labelled images",
+    "label spreading": "labelled and unlabelled images",
 }
 """The classifiers, and what each learns from."""
 
