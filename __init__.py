@@ -6,7 +6,19 @@ import pyro.settings
 pyro.settings.set(module_local_params=True)
 
 from .inference.diagnostics import Diagnosis, diagnose, to_arviz  # noqa: E402
-from .inference.energy import BoundView, EnergyView, FreeEnergy, compare  # noqa: E402
+from .inference.energy import (  # noqa: E402
+    BoundView,
+    EnergyView,
+    FreeEnergy,
+    compare,
+    plot_energy,
+    plot_free_energy,
+    plot_free_energy_map,
+    plot_gaps,
+    plot_heat_capacity,
+    stable_enumeration,
+    temper,
+)
 from .inference.svi import Fit, SemiSupervised, check, fit  # noqa: E402
 from .recipes import Recipe  # noqa: E402
 
@@ -22,5 +34,12 @@ __all__ = [
     "compare",
     "diagnose",
     "fit",
+    "plot_energy",
+    "plot_free_energy",
+    "plot_free_energy_map",
+    "plot_gaps",
+    "plot_heat_capacity",
+    "stable_enumeration",
+    "temper",
     "to_arviz",
 ]

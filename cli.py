@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,15 @@ from typing import Annotated, Any
 
 import pyro
 import typer
+import xarray as xr
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
 from .inference.diagnostics import diagnose, simulate, to_arviz
 from .inference.energy import compare
+from .recipes.energy_pictures import draw_energy_pictures
 from .recipes.recipe import find, names, settings_of
 from .recipes.run import OpenRun, draw_pictures, open_run, run
 
@@ -26,6 +30,16 @@ app = typer.Typer(
 )
 console = Console()
 errors = Console(stderr=True)
+
+RUNGS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
+"""The inverse temperatures of the pictures, where `--betas` names no others."""
+COLUMNS = {
+    "zero_temperature": "F_inf",
+    "entropic_gap": "F_1 - F_inf",
+    "free_energy": "F_1",
+    "negative_elbo": "-ELBO",
+    "gap": "-ELBO - F_1",
+}
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, made by `pyrometer fit`.")]
 Draws = Annotated[int, typer.Option(help="Draws of the guide; at least 100.")]
@@ -74,21 +88,46 @@ def fit(
 
 
 @app.command()
-def energy(run_folder: RunFolder, count: Count = 10, draws: Draws = 1000, seed: Seed = 0) -> None:
-    """Print F_1 = -log p(x), -ELBO, their gap and Pareto k of a run's held-out data, in nats."""
-    with _plain_errors():
+def energy(
+    run_folder: RunFolder,
+    count: Count = 10,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+    betas: Annotated[
+        str | None, typer.Option(metavar="B,B,...", help="Inverse temperatures of a ladder, such as 0.1,1,10.")
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="Draw into RUN/pictures.")] = True,
+) -> None:
+    """Print F_inf, F_1 = -log p(x), -ELBO and the gaps between them of a run's held-out data, in nats; draw pictures.
+
+    With `--betas` also F, U, H and c at those inverse temperatures. The pictures show F and c over beta, the gaps, and
+    the energy across latents of one or two dimensions.
+
+    Examples:
+
+        pyrometer energy runs/vae --betas 0.1,1,10
+
+        pyrometer energy runs/vae --count 100 --no-pictures
+    """
+    with _plain_errors(), Status("opening the run", console=console) as status:
+        rungs = _betas(betas) if betas is not None else RUNGS
         opened = _open(run_folder, seed)
-        table = compare(opened.recipe.view(count), opened.recipe.guide, draws)
-    columns = ("free_energy", "negative_elbo", "gap")
-    evidence = "pareto_k" if "pareto_k" in table else "ess"
-    printed = Table("datum", "F_1", "-ELBO", "gap", evidence, title=f"{run_folder}: nats, F_1 {table.attrs['bound']}")
-    for datum in range(table.sizes.get("data", 0)):
-        row = table.isel(data=datum)
-        energies = [_with_error(row, f"{column}{{}}_per_datum") for column in columns]
-        printed.add_row(str(datum), *energies, f"{row[evidence].item():.2f}")
-    k = "" if "data" in table.sizes else f"{table[evidence].item():.2f}"
-    printed.add_row("total", *(_with_error(table, f"{c}{{}}") for c in columns), k, style="bold")
-    console.print(printed)
+        view, guide = opened.recipe.view(count), opened.recipe.guide
+        status.update(f"comparing F_inf, F_1 and -ELBO of {count} data")
+        table = compare(view, guide, draws)
+        console.print(_energy_table(table, str(run_folder)))
+        if "approximation_gap" in table:
+            parts = ("approximation", "amortization")
+            sizes = (_with_error(table, f"{part}_gap{{}}") for part in parts)
+            console.print("Of -ELBO - F_1 in total: approximation gap {}, amortisation gap {}.".format(*sizes))
+        status.update(f"measuring F, U, H and c at {len(rungs)} inverse temperatures")
+        ladder = view.ladder(rungs, guide) if betas is not None or pictures else None
+        if ladder is not None and betas is not None:
+            console.print(_ladder_table(ladder))
+        status.update("drawing")
+        if ladder is not None and pictures:
+            for path in draw_energy_pictures(view, guide, table, ladder, run_folder / "pictures"):
+                console.print(f"Wrote {path}.")
 
 
 @app.command("diagnose")
@@ -160,6 +199,16 @@ def _settings(pairs: list[str], **shortcuts: Any) -> dict[str, Any]:
     return settings
 
 
+def _betas(text: str) -> list[float]:
+    try:
+        betas = [float(part) for part in text.split(",")]
+    except ValueError:
+        betas = []
+    if not betas or not all(0 < beta < math.inf for beta in betas):
+        raise ValueError(f"--betas takes positive numbers with commas between them, such as 0.1,1,10; got {text!r}.")
+    return betas
+
+
 def _free_folder(stem: Path) -> Path:
     numbered = (stem.with_name(f"{stem.name}-{number}") for number in itertools.count(2))
     return next(folder for folder in itertools.chain([stem], numbered) if not folder.exists())
@@ -171,6 +220,37 @@ def _open(run_folder: Path, seed: int) -> OpenRun:
     return opened
 
 
-def _with_error(row: Any, name: str) -> str:
-    value, error = row[name.format("")].item(), row[name.format("_error")].item()
+def _energy_table(table: xr.Dataset, name: str) -> Table:
+    columns = {column: heading for column, heading in COLUMNS.items() if column in table}
+    evidence = "pareto_k" if "pareto_k" in table else "ess"
+    title = f"{name}: nats, F_1 {table.attrs['bound']}"
+    # Without lines it fits into a terminal of 80 columns.
+    printed = Table(title=title, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("datum", *columns.values(), evidence.replace("_", "\n")):
+        printed.add_column(heading, justify="right")
+    for datum in range(table.sizes.get("data", 0)):
+        row = table.isel(data=datum)
+        energies = [_with_error(row, f"{column}{{}}_per_datum") for column in columns]
+        printed.add_row(str(datum), *energies, f"{row[evidence].item():.2f}")
+    k = "" if "data" in table.sizes else f"{table[evidence].item():.2f}"
+    printed.add_row("total", *(_with_error(table, f"{column}{{}}") for column in columns), k, style="bold")
+    return printed
+
+
+def _ladder_table(ladder: xr.Dataset) -> Table:
+    kind, lowest = ladder.attrs, ladder.zero_temperature.item()
+    title = f"total, {kind['method']} ({kind['bound']}), base {kind['base']}; F_inf {lowest:.2f} nats"
+    printed = Table("beta", "F, nats", "U, nats", "H, nats", "c", title=title)
+    for beta in ladder.beta.values:
+        row = ladder.sel(beta=beta)
+        names = ("free_energy", "mean_energy", "entropy", "heat_capacity")
+        printed.add_row(f"{beta:g}", *(_with_error(row, f"{name}{{}}") for name in names))
+    return printed
+
+
+def _with_error(row: xr.Dataset, name: str) -> str:
+    value, error_name = row[name.format("")].item(), name.format("_error")
+    error = row[error_name].item() if error_name in row else 0.0
+    if math.isnan(error):
+        return f"{value:.2f} ± ?"
     return f"{value:.2f} ± {error:.2f}" if error > 0 else f"{value:.2f}"

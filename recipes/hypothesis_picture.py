@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..data import ImageDataset
 from ..guides import DigitAndStyle
-from ..inference.diagnostics.diagnosis import reliable_pareto_k
 from ..inference.energy import EnergyView
+from ..inference.energy.importance import reliable_pareto_k
 from ..models import SemiSupervisedVAE
 from .image_grid import draw_grid
 
@@ -98,7 +98,9 @@ def hypotheses(model: SemiSupervisedVAE, guide: DigitAndStyle, image: Tensor, se
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for digit in torch.arange(model.classes):
-            found = view.bind(image=image, digit=digit.expand(len(image))).free_energy(guide=guide, draws=DRAWS)
+            found = view.bind(image=image, digit=digit.expand(len(image))).free_energy(
+                method="importance", guide=guide, draws=DRAWS
+            )
             values.append(found.per_datum)
             errors.append(found.per_datum_error)
             shapes.append(found.evidence["pareto_k"])

@@ -9,7 +9,7 @@ from typing import Any
 import pyro
 import torch
 
-from ..inference.energy import compare
+from ..inference.energy.elbo_gap import elbo_gap
 from ..inference.svi import Fit, add_to_summary, fit, load_weights
 from ..inference.svi.random_state import preserved_random_state
 from .recipe import Recipe, find, typed_settings
@@ -107,7 +107,7 @@ def open_run(path: Path) -> OpenRun:
 
 def _reached(recipe: Recipe, data: int = 200, draws: int = 500) -> dict[str, Any]:
     """F_1 and the ELBO in nats a datum, on held-out data, with their errors; and the recipe's own scores."""
-    table = compare(recipe.view(data), recipe.guide, draws)
+    table = elbo_gap(recipe.view(data), recipe.guide, draws)
     count = min(data, len(next(iter(recipe.held_out.values()))))
     energies = {
         "free_energy": table.free_energy.item() / count,

@@ -9,8 +9,14 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from pyrometer.cli import app
+from pyrometer.recipes.run import open_run
 
 SMALL = ["--set", "size=60", "--epochs", "2", "--quiet"]
+
+
+def cells(line):
+    """The words of a table's row."""
+    return line.replace("│", " ").split()
 
 
 @pytest.fixture
@@ -52,6 +58,36 @@ def test_energy_prints_exact_free_energies(call, run):
     printed = call("energy", run, "--count", "3")
     assert "F_1 exact" in printed
     assert "total" in printed
+    view = open_run(run).recipe.view(3)
+    assert f"{view.free_energy().value.item():.2f}" in printed
+    assert f"{view.zero_temperature().energy.item():.2f}" in printed
+    assert "beta" not in printed  # a ladder is printed where it is asked for
+
+
+def test_energy_draws_pictures(call, run):
+    printed = call("energy", run, "--count", "3")
+    drawn = {path.stem: path.read_bytes()[:4] for path in (run / "pictures").iterdir()}
+    assert drawn == dict.fromkeys(["free_energy", "gaps", "heat_capacity"], b"\x89PNG")
+    assert all(f"{name}.png" in printed for name in drawn)
+
+
+def test_energy_prints_a_ladder_and_draws_nothing_if_told_so(call, run):
+    """Oracle: the ladder of the run's own view."""
+    printed = call("energy", run, "--count", "3", "--betas", "0.5,4", "--no-pictures")
+    ladder = open_run(run).recipe.view(3).ladder([0.5, 4.0])
+    for beta in (0.5, 4.0):
+        (row,) = (words for words in map(cells, printed.splitlines()) if words[:1] == [f"{beta:g}"])
+        names = ("free_energy", "mean_energy", "entropy", "heat_capacity")
+        assert row[1:] == [f"{ladder[name].sel(beta=beta).item():.2f}" for name in names]
+    assert not (run / "pictures").exists()
+
+
+def test_energy_across_a_latent_of_one_dimension_is_a_picture(call, tmp_path):
+    call("fit", "factor_analysis", *SMALL, "--set", "factors=1", "--out", tmp_path / "run")
+    printed = call("energy", tmp_path / "run", "--count", "2", "--draws", "100", "--betas", "1,2")
+    assert (tmp_path / "run" / "pictures" / "energy_factors.png").exists()
+    assert "approximation gap" in printed
+    assert "quadrature (estimate)" in printed
 
 
 def test_diagnose_writes_what_arviz_reads(call, run):
@@ -93,6 +129,8 @@ def test_another_recipe_cannot_resume_a_run(call, run):
         (["fit", "gaussian_mixture", "--set", "size"], "--set takes NAME=VALUE, got 'size'"),
         (["fit", "gaussian_mixture", "--resume"], "--resume needs --out"),
         (["energy", "nowhere"], "'nowhere' is no run"),
+        (["energy", "nowhere", "--betas", "1,x"], "--betas takes positive numbers"),
+        (["energy", "nowhere", "--betas", "1,-2"], "got '1,-2'"),
     ],
 )
 def test_mistakes_are_one_message_and_nothing_is_written(call, words, message, tmp_path, monkeypatch):

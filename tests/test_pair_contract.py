@@ -10,8 +10,8 @@ import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 
 from pyrometer import EnergyView, check
-from pyrometer.guides import DigitAndStyle, LinearGaussian, Responsibilities
-from pyrometer.models import FactorAnalysis, GaussianMixture, SemiSupervisedVAE
+from pyrometer.guides import DigitAndStyle, GaussianEncoder, LinearGaussian, Responsibilities
+from pyrometer.models import VAE, FactorAnalysis, GaussianMixture, SemiSupervisedVAE
 
 
 class Case(NamedTuple):
@@ -46,6 +46,12 @@ def cases():
             {"image": torch.rand(5, 8, 9)},
             {"digit": (5,), "style": (5, 3), "image": (5, 8, 9)},
             enumerate=True,
+        ),
+        "gaussian_encoder": Case(
+            VAE((8, 9), latents=3, hidden=6),
+            GaussianEncoder((8, 9), latents=3, hidden=6),
+            {"image": torch.rand(5, 8, 9)},
+            {"code": (5, 3), "image": (5, 8, 9)},
         ),
     }
 
@@ -97,9 +103,9 @@ def test_draws_can_stand_to_the_left_of_every_dimension(case):
         for name in draws:
             draws[name].append(trace.nodes[name]["value"].detach())
     flat = {name: torch.stack(values) for name, values in draws.items()}
-    plain = view.program._many("loop", flat)
+    plain = view.program.in_mode("loop", flat, view.program.by_site)
     for mode in ("plate", "vmap"):
-        for name, term in view.program._many(mode, flat).items():
+        for name, term in view.program.in_mode(mode, flat, view.program.by_site).items():
             torch.testing.assert_close(term.energy, plain[name].energy, rtol=1e-4, atol=1e-4)
 
 

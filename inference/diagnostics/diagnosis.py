@@ -1,16 +1,16 @@
 """A first diagnosis of a guide: can its draws stand for the posterior, and what does it cost?"""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from ..energy.comparison import compare
+from ..energy.elbo_gap import elbo_gap
+from ..energy.importance import reliable_pareto_k
 from ..energy.view import BoundView
 
-__all__ = ["Diagnosis", "diagnose", "reliable_pareto_k"]
+__all__ = ["Diagnosis", "diagnose"]
 
 # By Pinsker's inequality a gap KL(q, p) of this many nats keeps every probability within 0.1 of the posterior's.
 NEGLIGIBLE_GAP = 0.02
@@ -21,7 +21,7 @@ class Diagnosis:
     """What is known of a guide; printing it gives the verdict.
 
     Attributes:
-        table: the Dataset of ``compare``: F_1, -ELBO, gap, ``ess`` and ``pareto_k``, by datum where there are data.
+        table: the Dataset of ``elbo_gap``: F_1, -ELBO, gap, ``ess`` and ``pareto_k``, by datum where there are data.
         criterion: what the verdict rests on: ``"Pareto k"``, or ``"gap"`` where every latent is discrete, since the
             gap KL(q, p) is then known up to the error of the ELBO.
         limit: the largest value of the criterion at which the draws are reliable.
@@ -37,11 +37,6 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return self.verdict
-
-
-def reliable_pareto_k(draws: int) -> float:
-    """The largest reliable Pareto k of S draws, min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024, section 3.2.4)."""
-    return min(1 - 1 / math.log10(draws), 0.7)
 
 
 def diagnose(view: BoundView, guide: Callable, draws: int = 1000) -> Diagnosis:
@@ -70,7 +65,7 @@ def diagnose(view: BoundView, guide: Callable, draws: int = 1000) -> Diagnosis:
     """
     if draws < 100:
         raise ValueError(f"draws must be at least 100 for a Pareto tail to be fitted, got {draws}.")
-    table = compare(view, guide, draws)
+    table = elbo_gap(view, guide, draws)
     if "pareto_k" in table:
         criterion, limit, values = "Pareto k", reliable_pareto_k(draws), table.pareto_k
     else:

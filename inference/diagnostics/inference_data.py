@@ -8,7 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from .. import arviz_versions
-from ..energy.importance import LogWeights, guide_log_weights
+from ..energy.log_weights import LogWeights, guide_log_weights
 from ..energy.structure import Site, Structure
 from ..energy.view import BoundView
 from .dimensions import term_dims, value_dims, with_coordinates

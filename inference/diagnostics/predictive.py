@@ -24,7 +24,7 @@ def predict(program: Program, latents: Mapping[str, Tensor], sites: list[str]) -
     rows = []
     for draw in range(draws):
         values = {name: value[draw] for name, value in latents.items()}
-        trace = run(simulator, program.structure, program.args, program.kwargs, values)
+        trace = run(simulator, program.structure, program.call, values)
         rows.append({name: site["value"] for name, site in sample_sites(trace).items() if name in sites})
     return {name: torch.stack([row[name] for row in rows]) for name in sites}
 
@@ -33,7 +33,7 @@ def predict(program: Program, latents: Mapping[str, Tensor], sites: list[str]) -
 def simulate(view: BoundView) -> xr.Dataset:
     """Latents and data drawn from the model, as many as the view has; the data give their shapes alone."""
     program = view.program
-    trace = run(poutine.uncondition(program.callable), program.structure, program.args, program.kwargs, {})
+    trace = run(poutine.uncondition(program.callable), program.structure, program.call, {})
     values = {name: site["value"] for name, site in sample_sites(trace).items()}
     sites = [site for site in program.structure.sites.values() if site.shape.numel() > 0]
     rows = {site.name: (value_dims(site), values[site.name].numpy()) for site in sites}

@@ -1,27 +1,29 @@
 r"""Exact free energies of discrete programs:  F_beta = -(1/beta) log sum over z of exp(-beta E(x, z))."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
 
-import pyro
-import pyro.poutine as poutine
 import torch
-from pyro.ops import packed
-from pyro.ops.contract import contract_tensor_tree
-from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
-from .free_energy import Base, FreeEnergy, exact
-from .log_ring import StableLogRing, dims_of, with_dims
-from .structure import Structure, sample_sites, subsampling
-from .substitute import LiftMasks, Substitute, hide_samples, is_subsample
+from .base_measure import Base, check_temperature
+from .elimination import LogPartition, log_partition, moments
+from .enumerated_trace import NOTHING, NotEnumerable, enumerated_trace
+from .enumeration_check import check_enumeration
+from .factors import IMPOSSIBLE
+from .free_energy import FreeEnergy, exact
+from .maximiser import discrete_minimiser
 from .vectorize import Program
 
-__all__ = ["enumerated_free_energy"]
-
-# Stands for log 0 in sums: -inf times beta would make derivatives nan.
-LOG_ZERO = -1e30
+__all__ = [
+    "LogPartition",
+    "NotEnumerable",
+    "check_enumeration",
+    "discrete_minimiser",
+    "enumerated_free_energy",
+    "enumerated_ladder",
+    "enumerated_trace",
+    "log_partition",
+]
 
 
 def enumerated_free_energy(program: Program, beta: float, base: Base, given: Mapping[str, Tensor]) -> FreeEnergy:
@@ -30,109 +32,82 @@ def enumerated_free_energy(program: Program, beta: float, base: Base, given: Map
     Exact for the log-probabilities that the program produced. A latent that its mask leaves out has no energy and is
     averaged under its prior.
 
+    Returns:
+        The free energy. Its evidence has ``mean_energy`` U = d(beta F)/d beta, ``entropy`` H = beta (U - F) and
+        ``heat_capacity`` c = -beta^2 dU/d beta = beta^2 Var E, (), exact too; with the ending ``_per_datum``, (N,),
+        where the free energy has a value per datum. With the prior as base measure the energy is that of the data
+        alone, and H is minus the divergence KL(p_beta, prior).
+
     Raises:
-        ValueError: if a latent that is not given cannot be enumerated.
+        NotEnumerable: (a ValueError) if a latent that is not given cannot be enumerated, or the program cannot run on
+            all values of its latents at once.
     """
+    parts = _quantities(program, torch.tensor([beta], dtype=torch.float64), base, given)
+    free_energy = parts.pop("free_energy")
+    per_datum = None if free_energy.per_datum is None else free_energy.per_datum[0]
+    evidence = {name: value[0].detach() for name, value in _table(parts, program.structure.subsampling).items()}
+    kind = {"method": "enumerate", "beta": beta, "base": base, "evidence": evidence}
+    return exact(per_datum, free_energy.common[0], program.structure.subsampling, **kind)
+
+
+def enumerated_ladder(
+    program: Program, betas: Tensor, base: Base, given: Mapping[str, Tensor] = NOTHING
+) -> dict[str, Tensor]:
+    r"""F, U, H and c at several inverse temperatures by one elimination, in nats and exact.
+
+    Returns:
+        ``free_energy``, ``mean_energy``, ``entropy`` and ``heat_capacity``, (B,) each, and with the ending
+        ``_per_datum``, (B, N), where every latent lies inside the data plate; as in ``enumerated_free_energy``.
+
+    Raises:
+        ValueError: if a beta is not positive and finite, or the base is unknown.
+        NotEnumerable: (a ValueError) as there.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> from pyrometer import EnergyView
+        >>> def model():
+        ...     k = pyro.sample("k", dist.Categorical(torch.tensor([0.5, 0.25, 0.25]).double()))
+        >>> program = EnergyView(model).bind().program
+        >>> table = enumerated_ladder(program, torch.tensor([1e-6, 1.0, 1e6]), "lebesgue")
+        >>> table["entropy"]  # log 3 states, the prior's own, log 1
+        tensor([1.0986, 1.0397, 0.0000], dtype=torch.float64)
+    """
+    for beta in betas.tolist():
+        check_temperature(beta, base)
+    return _table(_quantities(program, betas.double(), base, given), program.structure.subsampling)
+
+
+def _quantities(program: Program, betas: Tensor, base: Base, given: Mapping[str, Tensor]) -> dict[str, LogPartition]:
     structure = program.structure
-    continuous = [name for name in structure.latents if not structure.sites[name].discrete and name not in given]
-    if continuous:
-        raise ValueError(
-            f"the latents {continuous} cannot be enumerated; pass a guide for method='importance', or hold them "
-            f"fixed with `given`."
-        )
     shared = [name for name in structure.shared_latents if name not in given]
     structure.refuse_subsampling(shared)
-    trace = _enumerated_trace(program, given)
-    per_datum, common = _eliminate(_factors(trace, beta, base), trace, structure)
-    if per_datum is not None and shared:
-        per_datum, common = None, common + per_datum.sum()
-    per_datum_energy = None if per_datum is None else _energy(per_datum, beta)
-    kind = {"method": "enumerate", "beta": beta, "base": base}
-    return exact(per_datum_energy, _energy(common, beta), structure.subsampling, **kind)
+    trace = enumerated_trace(program, given)
+    check_enumeration(trace, program, given)
+    per_datum, common = moments(trace, structure, betas, base)
+    if per_datum is not None and shared:  # a latent that meets no datum is summed over once, not once a datum
+        per_datum, common = None, common + per_datum.sum(-1)
+    total = _thermodynamics(betas, common)
+    local = dict.fromkeys(total) if per_datum is None else _thermodynamics(betas.unsqueeze(-1), per_datum)
+    return {name: LogPartition(local[name], total[name]) for name in total}
 
 
-def _energy(log_z: Tensor, beta: float) -> Tensor:
-    return torch.where(log_z < LOG_ZERO / 10, torch.inf, -log_z / beta)
+def _thermodynamics(beta: Tensor, moments: Tensor) -> dict[str, Tensor]:
+    """F, U, H and c from the moments of the energy."""
+    log_z, mean_energy, variance, entropy = moments
+    free_energy = -log_z / beta
+    impossible = free_energy > IMPOSSIBLE
+    return {
+        "free_energy": torch.where(impossible, torch.inf, free_energy),
+        "mean_energy": torch.where(impossible, torch.inf, mean_energy),
+        "entropy": torch.where(impossible, torch.nan, entropy),
+        "heat_capacity": torch.where(impossible, torch.nan, beta.square() * variance),
+    }
 
 
-def _enumerated_trace(program: Program, given: Mapping[str, Tensor]) -> poutine.Trace:
-    """A trace in which every latent that is not given holds all its values, along a dimension of its own."""
-    structure = program.structure
-
-    def configure(site: Any) -> Any:
-        free = site["type"] == "sample" and not site["is_observed"] and not is_subsample(site)
-        return {"enumerate": "parallel", "expand": False} if free and site["name"] not in given else {}
-
-    configured = poutine.infer_config(program.callable, config_fn=configure)
-    substitute = Substitute(given, structure.subsamples)
-    with hide_samples(), LiftMasks(), substitute, EnumMessenger(-1 - structure.nesting), pyro.validation_enabled(False):
-        trace = poutine.trace(configured).get_trace(*program.args, **program.kwargs)
-    trace = poutine.util.prune_subsample_sites(trace)
-    trace.compute_log_prob()
-    trace.pack_tensors()
-    return trace
-
-
-def _factors(trace: poutine.Trace, beta: float, base: Base) -> dict[frozenset, list[Tensor]]:
-    """The tempered log-factors, grouped by the plates they lie in."""
-    groups: dict[frozenset, list[Tensor]] = OrderedDict()
-    for site in sample_sites(trace).values():
-        frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
-        plates = frozenset(trace.plate_to_symbol[frame.name] for frame in frames)
-        groups.setdefault(plates, []).append(_factor(site, beta, base))
-    return groups
-
-
-def _factor(site: Mapping[str, Any], beta: float, base: Base) -> Tensor:
-    """beta log p(site), packed, in float64; under its mask a latent keeps its prior, data keep nothing."""
-    raw = site["packed"]["unscaled_log_prob"]
-    enumerated = site["infer"].get("_enumerate_dim") is not None and not site["is_observed"]
-    log_prob = raw.double().clamp(min=LOG_ZERO)
-    prior = torch.zeros_like(log_prob)
-    if enumerated:
-        # As a measure the prior must sum to one in float64: at small beta a float32 defect is divided by beta.
-        dim = dims_of(raw).index(site["infer"]["_enumerate_symbol"])
-        prior = (raw.double() - raw.double().logsumexp(dim, keepdim=True)).clamp(min=LOG_ZERO)
-    scale = site["scale"] / subsampling(site["cond_indep_stack"])
-    latent_measure = base == "prior" and not site["is_observed"]
-    factor = prior if latent_measure else beta * scale * log_prob
-    mask = site["packed"]["mask"]
-    factor, prior = with_dims(factor, dims_of(raw)), with_dims(prior, dims_of(raw))
-    if mask is None or mask is True:
-        return factor
-    if mask is False:
-        return prior
-    factor, prior, mask = packed.broadcast_all(factor, prior, mask)
-    return with_dims(torch.where(mask, factor, prior), dims_of(factor))
-
-
-def _eliminate(
-    groups: dict[frozenset, list[Tensor]], trace: poutine.Trace, structure: Structure
-) -> tuple[Tensor | None, Tensor]:
-    """log Z by datum, (N,), and the part of log Z that no datum owns, ()."""
-    plates = set(trace.plate_to_symbol.values())
-    sizes = {d: s for terms in groups.values() for t in terms for d, s in zip(dims_of(t), t.shape, strict=True)}
-    for site in sample_sites(trace).values():
-        sizes |= {trace.plate_to_symbol[f.name]: f.size for f in site["cond_indep_stack"] if f.vectorized}
-    data = trace.plate_to_symbol.get(structure.data_plate or "")
-    summed = set(sizes) - plates
-    per_datum, common = None, torch.zeros((), dtype=torch.float64)
-    for plate_set, terms in contract_tensor_tree(groups, summed, ring=StableLogRing(dim_to_size=sizes)).items():
-        for term in terms:
-            if data is not None and data in plate_set:
-                local = _sum_except(term, data, plate_set, sizes).expand(sizes[data])
-                per_datum = local if per_datum is None else per_datum + local
-            else:
-                common = common + _sum_except(term, None, plate_set, sizes)
-    return per_datum, common
-
-
-def _sum_except(term: Tensor, kept: str | None, plates: frozenset, sizes: Mapping[str, int]) -> Tensor:
-    """The sum of a term over its plates but ``kept``; a plate that it does not vary along repeats it."""
-    dims = dims_of(term)
-    repeats = 1
-    for plate in plates:
-        if plate not in dims and plate != kept:
-            repeats *= sizes[plate]
-    axes = [axis for axis, dim in enumerate(dims) if dim != kept]
-    return repeats * (term.sum(axes) if axes else term)
+def _table(parts: Mapping[str, LogPartition], subsampling: float) -> dict[str, Tensor]:
+    table = {}
+    for name, (per_datum, common) in parts.items():
+        table[name] = common if per_datum is None else common + subsampling * per_datum.sum(-1)
+    local = {f"{name}_per_datum": part.per_datum for name, part in parts.items() if part.per_datum is not None}
+    return table | local

@@ -1,6 +1,5 @@
 r"""The result of every free-energy method:  F_beta(x) = -(1/beta) log of the integral of exp(-beta E(x, z)) over z."""
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .base_measure import Base
 from .scoring import Term
 
-__all__ = ["Base", "Bound", "FreeEnergy", "check_temperature", "temper_terms"]
+__all__ = ["Bound", "FreeEnergy", "exact", "temper_terms"]
 
-Base = Literal["lebesgue", "prior"]
 Bound = Literal["exact", "upper", "lower", "estimate"]
 
 
@@ -31,7 +30,7 @@ class FreeEnergy:
             it. In each case ``standard_error`` is that of the estimate.
         method: how it was computed.
         beta: the inverse temperature.
-        base: the base measure, ``"lebesgue"`` or ``"prior"``.
+        base: the base measure, ``"lebesgue"``, ``"prior"`` or ``"uniform"``.
         evidence: the method's own evidence, such as ``pareto_k`` and ``ess``, (N,) or ().
     """
 
@@ -52,18 +51,6 @@ class FreeEnergy:
         return (
             f"F = {self.value.item():.6g}{error} nats ({kind}; {self.method}, beta = {self.beta:g}, base {self.base})"
         )
-
-
-def check_temperature(beta: float, base: str) -> None:
-    """Refuses inverse temperatures and base measures that no method takes.
-
-    Raises:
-        ValueError: if ``beta`` is not positive and finite, or ``base`` is unknown.
-    """
-    if not (beta > 0 and math.isfinite(beta)):
-        raise ValueError(f"beta must be a positive, finite inverse temperature, got {beta}.")
-    if base not in ("lebesgue", "prior"):
-        raise ValueError(f'base must be "lebesgue" or "prior", got {base!r}.')
 
 
 def temper_terms(terms: Mapping[str, Term], latents: Collection[str], beta: float, base: Base) -> dict[str, Term]:

@@ -37,16 +37,17 @@ class Guide:
     def __init__(
         self, guide: Callable, plate: str | None, args: tuple, kwargs: dict, given: Mapping[str, Tensor]
     ) -> None:
-        self.guide, self.args, self.kwargs, self.given = guide, args, kwargs, dict(given)
+        self.guide, self.call, self.given = guide, (args, kwargs), dict(given)
         self.structure: Structure = probe(guide, plate, args, kwargs)
         self.vectorized: bool | None = None
 
-    @torch.no_grad()
-    def draw(self, draws: int) -> GuideDraws:
-        """``draws`` independent draws, without gradient."""
+    def draw(self, draws: int, gradient: bool = False) -> GuideDraws:
+        """``draws`` independent draws; with ``gradient``, differentiable where the guide is reparameterised."""
         if self.vectorized is None:
-            self.vectorized = draws > 1 and self._plate_is_right()
-        return self._along_plate(draws) if self.vectorized else self._one_by_one(draws)
+            with torch.no_grad():
+                self.vectorized = draws > 1 and self._plate_is_right()
+        with torch.enable_grad() if gradient else torch.no_grad():
+            return self._along_plate(draws) if self.vectorized else self._one_by_one(draws)
 
     def point_masses(self, latents: Mapping[str, Tensor]) -> list[str]:
         """Continuous sites that are the same in all draws: they have no density, so that weights mean nothing."""
@@ -57,12 +58,12 @@ class Guide:
         return [name for name in latents if self.structure.sites[name].computed]
 
     def _along_plate(self, draws: int) -> GuideDraws:
-        trace = run(self.guide, self.structure, self.args, self.kwargs, self.given, draws=draws)
+        trace = run(self.guide, self.structure, self.call, self.given, draws=draws)
         latents = {name: self._squeeze(name, value, draws) for name, value in self._drawn(trace).items()}
         return GuideDraws(latents, self._terms(trace, draws))
 
     def _one_by_one(self, draws: int) -> GuideDraws:
-        traces = [run(self.guide, self.structure, self.args, self.kwargs, self.given) for _ in range(draws)]
+        traces = [run(self.guide, self.structure, self.call, self.given) for _ in range(draws)]
         drawn = [self._drawn(trace) for trace in traces]
         latents = {name: torch.stack([values[name] for values in drawn]) for name in drawn[0]}
         return GuideDraws(latents, stack_terms([self._terms(trace) for trace in traces]))
@@ -76,7 +77,7 @@ class Guide:
 
     def _squeeze(self, name: str, value: Tensor, draws: int) -> Tensor:
         site = self.structure.sites[name]
-        ones = (1,) * (self.structure.depth - (len(site.shape) - site.event_dim))
+        ones = (1,) * (self.structure.depth - site.batch)
         return value.expand((draws, *ones, *site.shape)).reshape(draws, *site.shape)
 
     def _plate_is_right(self) -> bool:
@@ -94,7 +95,7 @@ class Guide:
         """The plain guide's terms at the random values of one draw; None if what it computes from them differs."""
         computed = self._computed(latents)
         random = {name: value for name, value in latents.items() if name not in computed}
-        trace = run(self.guide, self.structure, self.args, self.kwargs, {**self.given, **random})
+        trace = run(self.guide, self.structure, self.call, {**self.given, **random})
         again = self._drawn(trace)
         if any(not torch.allclose(again[name], latents[name], rtol=1e-4, atol=1e-5) for name in computed):
             return None

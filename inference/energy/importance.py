@@ -1,102 +1,29 @@
 r"""Free energies from guide draws:  F_beta = -T log E_q[w],  F_beta[q] = -T E_q[log w],  w = exp(-beta E) / q."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..arviz_versions import smooth_log_weights
-from .free_energy import Base, FreeEnergy, temper_terms
-from .guide_draws import Guide
-from .scoring import global_energy, local_energy, total_energy
+from .base_measure import Base
+from .enumeration import NotEnumerable
+from .free_energy import FreeEnergy
+from .log_weights import LatentsLeftOut, LogWeights, guide_log_weights
+from .problem import Problem
+from .summed_importance import summed_log_weights
 from .vectorize import Program
 
 __all__ = ["LogWeights", "guide_log_weights", "importance_free_energy", "variational_free_energy"]
 
-# Draws times data in one pass: bounds the memory, and keeps the tensors near the cache.
-ELEMENTS_AT_ONCE = 20_000
 # A tail is not fitted to log weights that agree to this many nats: there is none.
 CONSTANT_WEIGHTS = 1e-3
 
 
-class LogWeights(NamedTuple):
-    """log w of S draws, in float64.
-
-    By datum, (S, N), where every site outside the data plate is given; ``common`` is then what those sites add to
-    beta E. Else of the total, (S, 1). ``energy`` is E(x, z) of the draws themselves, at beta = 1: (S,).
-    """
-
-    log_weights: Tensor
-    by_datum: bool
-    common: Tensor
-    energy: Tensor
-    latents: dict[str, Tensor]
-
-
-def guide_log_weights(
-    program: Program, guide: Callable, beta: float, base: Base, given: Mapping[str, Tensor], draws: int
-) -> LogWeights:
-    r"""Draws from the guide with log w = -beta E(x, z) - log q(z), in nats.
-
-    Raises:
-        ValueError: if the guide leaves out a latent of the program, puts a point mass on one, or gives one another
-            shape.
-    """
-    structure = program.structure
-    q = Guide(guide, structure.data_plate, program.args, program.kwargs, given)
-    missing = [name for name in structure.latents if name not in q.structure.sites and name not in given]
-    if missing:
-        raise ValueError(
-            f"the guide does not sample {missing}; its sites are {list(q.structure.sites)}. Importance draws need a "
-            f"value for every latent: sample it in the guide, or pass it in `given`."
-        )
-    by_datum = structure.data_plate is not None and not _shared_sites(program, q, given)
-    chunk = max(1, ELEMENTS_AT_ONCE // max(1, structure.size))
-    parts = [
-        _log_weights(program, q, beta, base, min(chunk, draws - start), by_datum) for start in range(0, draws, chunk)
-    ]
-    latents = {name: torch.cat([part.latents[name] for part in parts]) for name in parts[0].latents}
-    points = q.point_masses({name: value for name, value in latents.items() if name not in given})
-    if points:
-        raise ValueError(
-            f"the guide puts a point mass on {points}: it has no density there, so neither importance weights nor an "
-            f"ELBO exist. Take the energy at its point instead, view.energy(...), or a guide with a spread."
-        )
-    weights, energy = torch.cat([part.log_weights for part in parts]), torch.cat([part.energy for part in parts])
-    return LogWeights(weights, by_datum, parts[0].common, energy, latents)
-
-
-def _shared_sites(program: Program, guide: Guide, given: Mapping[str, Tensor]) -> list[str]:
-    """Sites outside the data plate that are not given: they couple the data, or may."""
-    sites = [*program.structure.sites.values(), *guide.structure.sites.values()]
-    return [s.name for s in sites if program.structure.data_plate not in s.plates and s.name not in given]
-
-
-@torch.no_grad()
-def _log_weights(program: Program, guide: Guide, beta: float, base: Base, draws: int, by_datum: bool) -> LogWeights:
-    structure = program.structure
-    sample = guide.draw(draws)
-    given = {name: value.expand(draws, *value.shape) for name, value in guide.given.items()}
-    latents = {**{name: value for name, value in sample.latents.items() if name in structure.latents}, **given}
-    terms = program.terms(latents)
-    tempered = temper_terms(terms, structure.latents, beta, base)
-    lead = torch.Size([draws])
-    energy = total_energy(terms, lead, structure).double()
-    if by_datum:
-        log_weights = local_energy(sample.terms).double() - local_energy(tempered).double()
-        common = global_energy(tempered, lead)[0].double()
-        return LogWeights(log_weights.expand(draws, structure.size), by_datum, common, energy, latents)
-    log_weights = (
-        total_energy(sample.terms, lead, structure).double() - total_energy(tempered, lead, structure).double()
-    )
-    return LogWeights(log_weights.unsqueeze(-1), by_datum, torch.zeros(()).double(), energy, latents)
-
-
-def importance_free_energy(
-    program: Program, guide: Callable | None, beta: float, base: Base, given: Mapping[str, Tensor], draws: int
-) -> FreeEnergy:
+def importance_free_energy(problem: Problem, guide: Callable | None = None, draws: int = 1000) -> FreeEnergy:
     r"""F_beta = -(1/beta) log mean_s w_s by Pareto-smoothed importance sampling with draws from the guide.
 
     The logarithm of a mean is biased by -Var(w) / (2 S mean(w)^2), which over many data adds up to more than the
@@ -106,16 +33,35 @@ def importance_free_energy(
     Raises:
         ValueError: if there is no guide, or fewer than 100 draws.
     """
+    program, beta, base, given = problem
     if guide is None:
         raise ValueError(
             f"importance sampling draws from a guide, and none was passed; the free latents are "
-            f"{[n for n in program.structure.latents if n not in given]}. Pass guide=..., a Pyro program q(z | x)."
+            f"{problem.free}. Pass guide=..., a Pyro program q(z | x)."
         )
     if draws < 100:
         raise ValueError(f"draws must be at least 100 for a Pareto tail to be fitted, got {draws}.")
     program.structure.refuse_subsampling([name for name in program.structure.shared_latents if name not in given])
-    weights = guide_log_weights(program, guide, beta, base, given, draws)
-    return estimate_free_energy(weights, program, beta, base)
+    weights, discrete = importance_log_weights(problem, guide, draws)
+    estimate = estimate_free_energy(weights, program, beta, base)
+    return replace(estimate, evidence=estimate.evidence | {"discrete": discrete})
+
+
+def importance_log_weights(problem: Problem, guide: Callable, draws: int) -> tuple[LogWeights, str]:
+    """Log weights of guide draws, and how the discrete latents beside continuous ones were treated.
+
+    They are summed out, unless the guide cannot run on all their values at once: then the guide's draws stand.
+    """
+    mixed = problem.free and not problem.discrete and any(map(problem.program.structure.is_discrete, problem.free))
+    if not (mixed or problem.base == "uniform"):
+        return guide_log_weights(problem.program, guide, problem.beta, problem.base, problem.given, draws), "none"
+    try:
+        return summed_log_weights(problem, guide, draws), "summed"
+    except NotEnumerable as reason:
+        if problem.base == "uniform":
+            raise
+        weights = guide_log_weights(problem.program, guide, problem.beta, problem.base, problem.given, draws)
+        return weights, f"drawn from the guide: {reason}"
 
 
 def estimate_free_energy(weights: LogWeights, program: Program, beta: float, base: Base) -> FreeEnergy:
@@ -135,8 +81,17 @@ def variational_free_energy(
     """F_beta[q] = E_q[E] - H(q) / beta, an upper bound on F_beta, as a mean over draws from the guide."""
     if draws < 2:
         raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}.")
-    weights = guide_log_weights(program, guide, beta, base, {}, draws)
-    return mean_free_energy(weights, program, beta, base)
+    return mean_free_energy(bound_log_weights(Problem(program, beta, base, {}), guide, draws), program, beta, base)
+
+
+def bound_log_weights(problem: Problem, guide: Callable, draws: int) -> LogWeights:
+    """Log weights whose mean is the guide's bound: discrete latents that the guide leaves to the program are summed."""
+    try:
+        return guide_log_weights(problem.program, guide, problem.beta, problem.base, problem.given, draws)
+    except LatentsLeftOut as left_out:
+        if not all(map(problem.program.structure.is_discrete, left_out.names)):
+            raise
+        return summed_log_weights(problem, guide, draws)
 
 
 def mean_free_energy(weights: LogWeights, program: Program, beta: float, base: Base) -> FreeEnergy:
@@ -170,7 +125,7 @@ def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
 def jackknifed_log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """log mean_s w_s without its bias of order 1/S, and its standard error, both (N,), from log weights (S, N)."""
     draws = len(log_weights)
-    without = _log_mean_without_each(log_weights)
+    without = log_mean_without_each(log_weights)
     corrected = draws * (log_weights.logsumexp(0) - math.log(draws)) - (draws - 1) * without.mean(0)
     return corrected, jackknife_error(without)
 
@@ -178,7 +133,7 @@ def jackknifed_log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
 def jensen_gap_error(log_weights: Tensor) -> Tensor:
     """The standard error of log mean_s w_s - mean_s log w_s, whose two terms share their draws, (N,)."""
     mean_without = (log_weights.sum(0) - log_weights) / (len(log_weights) - 1)
-    return jackknife_error(_log_mean_without_each(log_weights) - mean_without)
+    return jackknife_error(log_mean_without_each(log_weights) - mean_without)
 
 
 def jackknife_error(without: Tensor) -> Tensor:
@@ -186,10 +141,15 @@ def jackknife_error(without: Tensor) -> Tensor:
     return ((len(without) - 1) * without.var(0, correction=0)).sqrt()
 
 
-def _log_mean_without_each(log_weights: Tensor) -> Tensor:
+def log_mean_without_each(log_weights: Tensor) -> Tensor:
     log_sum = log_weights.logsumexp(0)
     # One draw with all the weight leaves nothing without it: log 0, and an infinite error, which is the truth.
     return log_sum + torch.log1p(-(log_weights - log_sum).exp()) - math.log(len(log_weights) - 1)
+
+
+def reliable_pareto_k(draws: int) -> float:
+    """The largest reliable Pareto k of S draws, min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024, section 3.2.4)."""
+    return min(1 - 1 / math.log10(draws), 0.7)
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:

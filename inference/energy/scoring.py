@@ -12,9 +12,19 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from .structure import Structure, sample_sites, subsampling
-from .substitute import LiftMasks, Substitute, hide_samples
+from .substitute import FromCoordinates, LiftMasks, Substitute, hide_samples
 
-__all__ = ["DRAWS", "Term", "global_energy", "local_energy", "run", "site_terms", "total_energy"]
+__all__ = [
+    "DRAWS",
+    "Term",
+    "global_energy",
+    "local_energy",
+    "reduced",
+    "run",
+    "scale_without_data_plate",
+    "site_terms",
+    "total_energy",
+]
 
 DRAWS = "_pyrometer_draws"
 """The name of the plate that holds draws when they are scored along an outer dimension."""
@@ -33,16 +43,33 @@ class Term(NamedTuple):
 
 
 def run(
-    program: Callable, structure: Structure, args: tuple, kwargs: dict, latents: Mapping[str, Tensor], draws: int = 0
+    program: Callable,
+    structure: Structure,
+    call: tuple[tuple, dict],
+    latents: Mapping[str, Tensor],
+    coordinates: Mapping[str, Tensor] | None = None,
+    draws: int = 0,
 ) -> poutine.Trace:
-    """The trace of the program at given latents; with ``draws``, along an outer plate to the left of all dimensions."""
+    """The trace of the program at given latents, by value or by unconstrained coordinates.
+
+    With ``draws``, along an outer plate to the left of all dimensions.
+    """
+    args, kwargs = call
     substitute = Substitute(latents, structure.subsamples)
     # Validation would raise on a value outside its support, whose energy is infinite.
-    with hide_samples(), LiftMasks(), substitute, pyro.validation_enabled(False):
+    with hide_samples(), LiftMasks(), substitute, FromCoordinates(coordinates or {}), pyro.validation_enabled(False):
         if draws:
             with pyro.plate(DRAWS, draws, dim=-structure.depth - 1):
-                return poutine.trace(program).get_trace(*args, **kwargs)
-        return poutine.trace(program).get_trace(*args, **kwargs)
+                trace = poutine.trace(program).get_trace(*args, **kwargs)
+        else:
+            trace = poutine.trace(program).get_trace(*args, **kwargs)
+    differing = sorted(sample_sites(trace).keys() ^ structure.sites.keys())
+    if differing:
+        raise ValueError(
+            f"the sites {differing} are in some runs of the program only: an integral over latents needs the same "
+            f"sites in every run, so a random number of sites, or a branch on a value, cannot be measured."
+        )
+    return trace
 
 
 def site_terms(trace: poutine.Trace, structure: Structure, draws: int = 0) -> dict[str, Term]:
@@ -77,24 +104,39 @@ def total_energy(terms: Mapping[str, Term], lead: torch.Size, structure: Structu
 
 
 def _term(node: Mapping[str, Any], structure: Structure, draws: int) -> Term:
-    frames = node["cond_indep_stack"]
-    frame = next((f for f in frames if f.name == structure.data_plate), None)
-    factor = subsampling(frames)
+    frame = _data_frame(node, structure)
     # The user's own scale belongs to the energy; of the plates' factors a local energy leaves out the data plate's.
-    scale = node["scale"] if factor == 1 else node["scale"] / factor
-    scale = scale * subsampling(frames, without=structure.data_plate)
-    log_prob = scale_and_mask(_log_prob(node), scale, node["mask"])
+    scale = scale_without_data_plate(node, structure)
+    energy = -reduced(scale_and_mask(_log_prob(node), scale, node["mask"]), node, structure, draws)
+    datum = None if frame is None or frame.vectorized else frame.counter
+    return Term(energy, frame is not None, datum)
+
+
+def scale_without_data_plate(node: Mapping[str, Any], structure: Structure) -> Any:
+    """The factor on the energy of a site: the user's own and the plates', but the data plate's."""
+    frames = node["cond_indep_stack"]
+    factor = subsampling(frames)
+    return (node["scale"] if factor == 1 else node["scale"] / factor) * subsampling(
+        frames, without=structure.data_plate
+    )
+
+
+def reduced(values: Tensor, node: Mapping[str, Any], structure: Structure, draws: int, by_datum: bool = True) -> Tensor:
+    """The sum of a site's values by batch element over all but the draws and, ``by_datum``, the data plate."""
+    frame = _data_frame(node, structure)
     kept = {}
     if draws:
         kept[-structure.depth - 1] = draws
-    if frame is not None and frame.vectorized:
+    if by_datum and frame is not None and frame.vectorized:
         kept[frame.dim] = structure.size
     for dim, size in kept.items():
-        log_prob = log_prob.expand(torch.broadcast_shapes(log_prob.shape, (size,) + (1,) * (-dim - 1)))
-    summed = [dim for dim in range(-log_prob.dim(), 0) if dim not in kept]
-    energy = -(log_prob.sum(summed) if summed else log_prob)
-    datum = None if frame is None or frame.vectorized else frame.counter
-    return Term(energy, frame is not None, datum)
+        values = values.expand(torch.broadcast_shapes(values.shape, (size,) + (1,) * (-dim - 1)))
+    summed = [dim for dim in range(-values.dim(), 0) if dim not in kept]
+    return values.sum(summed) if summed else values
+
+
+def _data_frame(node: Mapping[str, Any], structure: Structure) -> Any:
+    return next((f for f in node["cond_indep_stack"] if f.name == structure.data_plate), None)
 
 
 def _log_prob(node: Mapping[str, Any]) -> Tensor:

@@ -11,8 +11,9 @@ import pyro.poutine as poutine
 import torch
 from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor, nn
+from torch.distributions import biject_to
 
-from .substitute import LiftMasks, hide_samples, is_subsample
+from .substitute import LiftMasks, hide_samples, is_real, is_subsample
 
 __all__ = ["Site", "Structure", "probe", "sample_sites", "subsampling"]
 
@@ -22,7 +23,9 @@ class Site:
     """One sample site: whether it is data, the shape of its value, the plates around it (outermost first).
 
     ``plate_dims`` gives the (negative) batch dimension of each plate that has one; a sequential plate has none.
-    ``computed`` marks a Delta, by which a guide states a value that it has computed rather than drawn.
+    ``computed`` marks a Delta, by which a guide states a value that it has computed rather than drawn, and
+    ``coordinates`` is the shape of the unconstrained coordinates of its value (None: it has none, as if discrete), and
+    ``bounded`` says that the support of a continuous value is not all of the line.
     """
 
     name: str
@@ -33,6 +36,13 @@ class Site:
     plate_dims: dict[str, int]
     discrete: bool
     computed: bool
+    coordinates: torch.Size | None
+    bounded: bool
+
+    @property
+    def batch(self) -> int:
+        """The number of batch dimensions of its value."""
+        return len(self.shape) - self.event_dim
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,12 @@ class Structure:
         """Names of the latent sites outside the data plate: they couple the data."""
         return [name for name in self.latents if self.data_plate not in self.sites[name].plates]
 
-    def check_given(self, given: Mapping[str, Tensor]) -> None:
-        """Values to hold fixed must be those of latent sites, in the sites' own shapes.
+    def is_discrete(self, name: str) -> bool:
+        """Whether the site takes values that can be enumerated."""
+        return self.sites[name].discrete
+
+    def check_given(self, given: Mapping[str, Tensor]) -> torch.Size:
+        """The leading dimensions of values to hold fixed, which must be those of latent sites, in their own shapes.
 
         Raises:
             ValueError: naming the site, with both shapes.
@@ -73,12 +87,16 @@ class Structure:
         unknown = [name for name in given if name not in self.latents]
         if unknown:
             raise ValueError(f"given names {unknown}; the program's latent sites are {self.latents}.")
+        lead = torch.Size()
         for name, value in given.items():
-            if value.shape != self.sites[name].shape:
+            own = self.sites[name].shape
+            if value.dim() < len(own) or value.shape[value.dim() - len(own) :] != own:
                 raise ValueError(
-                    f"given[{name!r}] has shape {tuple(value.shape)}, and the site's own is "
-                    f"{tuple(self.sites[name].shape)}; for several values ask once for each."
+                    f"given[{name!r}] has shape {tuple(value.shape)}; its trailing dimensions must be the site's own, "
+                    f"{tuple(own)}, and any dimensions before them are draws."
                 )
+            lead = torch.broadcast_shapes(lead, value.shape[: value.dim() - len(own)])
+        return torch.Size(lead)
 
     def refuse_subsampling(self, shared: list[str]) -> None:
         """A latent that the data share has no free energy given a part of the data.
@@ -153,7 +171,19 @@ def _site(name: str, node: Mapping[str, Any]) -> Site:
     discrete = bool(getattr(fn, "has_enumerate_support", False))
     dims = {f.name: f.dim for f in node["cond_indep_stack"] if f.vectorized}
     computed = isinstance(_innermost(fn), dist.Delta)
-    return Site(name, node["is_observed"], node["value"].shape, fn.event_dim, plates, dims, discrete, computed)
+    coordinates = None if discrete else _coordinates(fn, node["value"].shape)
+    bounded = coordinates is not None and not is_real(fn.support)
+    return Site(
+        *(name, node["is_observed"], node["value"].shape, fn.event_dim, plates, dims),
+        *(discrete, computed, coordinates, bounded),
+    )
+
+
+def _coordinates(fn: Any, shape: torch.Size) -> torch.Size | None:
+    try:
+        return torch.Size(biject_to(fn.support).inverse_shape(shape))
+    except NotImplementedError:
+        return None
 
 
 def _innermost(fn: Any) -> Any:

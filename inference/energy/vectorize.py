@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pyro.util import get_rng_state, set_rng_state
@@ -12,7 +12,7 @@ from torch import Tensor
 from .scoring import Term, run, site_terms
 from .structure import Site, Structure
 
-__all__ = ["Program", "Vectorization", "differing_site", "stack_terms"]
+__all__ = ["Program", "Scoring", "Vectorization", "beside_plates", "differing_site", "stack_terms"]
 
 Vectorization = Literal["vmap", "plate", "loop"]
 MODES: tuple[Vectorization, ...] = ("vmap", "plate", "loop")
@@ -33,14 +33,31 @@ class Program:
     chosen: dict[tuple, Vectorization] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def call(self) -> tuple[tuple, dict[str, Any]]:
+        """The arguments that the callable is called with."""
+        return self.args, self.kwargs
+
     def terms(self, latents: Mapping[str, Tensor]) -> dict[str, Term]:
         """Per-site energies, with the leading dimensions of the latents in front: (…, N) or (…)."""
         lead = self.leading_shape(latents)
         if not lead:
+            if ("reproducible",) not in self.chosen:
+                self._check_reproducible(self._one(latents), self._one(latents))
+                self.chosen["reproducible",] = "loop"
             return self._one(latents)
         flat = {name: self._flatten(name, value, lead) for name, value in latents.items()}
-        terms = self._many(self._choose(flat), flat)
+        terms = self.many(flat, self.by_site)
         return {n: t._replace(energy=t.energy.reshape(lead + t.energy.shape[1:])) for n, t in terms.items()}
+
+    @property
+    def by_site(self) -> "Scoring":
+        """The energies of every site."""
+        return Scoring("terms", self._one, self._along_plate)
+
+    def many(self, flat: Mapping[str, Tensor], scoring: "Scoring") -> dict[str, Term]:
+        """The terms of many draws, (S, …) each, from values with one leading dimension S of draws."""
+        return self.in_mode(self._choose(flat, scoring), flat, scoring)
 
     def leading_shape(self, latents: Mapping[str, Tensor]) -> torch.Size:
         """The draw dimensions of the latents, after checking their names and shapes."""
@@ -70,39 +87,30 @@ class Program:
         return value.expand(lead + own).reshape((math.prod(lead), *own))
 
     def _one(self, latents: Mapping[str, Tensor]) -> dict[str, Term]:
-        return site_terms(run(self.callable, self.structure, self.args, self.kwargs, latents), self.structure)
+        return site_terms(run(self.callable, self.structure, self.call, latents), self.structure)
 
-    def _many(self, mode: Vectorization, flat: Mapping[str, Tensor]) -> dict[str, Term]:
+    def _along_plate(self, flat: Mapping[str, Tensor], draws: int) -> dict[str, Term]:
+        latents = beside_plates(self.structure, flat)
+        trace = run(self.callable, self.structure, self.call, latents, draws=draws)
+        return site_terms(trace, self.structure, draws=draws)
+
+    def in_mode(self, mode: Vectorization, flat: Mapping[str, Tensor], scoring: "Scoring") -> dict[str, Term]:
+        """The terms of many draws in one way, whether it is right or not."""
         draws = len(next(iter(flat.values())))
         match mode:
             case "vmap":
-                terms = self._vmapped(flat)
+                return _vmapped(scoring.one, flat)
             case "plate":
-                terms = self._plated(flat, draws)
+                assert scoring.plated is not None
+                return scoring.plated(flat, draws)
             case "loop":
-                terms = stack_terms([self._one({name: value[i] for name, value in flat.items()}) for i in range(draws)])
-        return terms
+                rows = [scoring.one({name: value[i] for name, value in flat.items()}) for i in range(draws)]
+                return stack_terms(rows)
 
-    def _vmapped(self, flat: Mapping[str, Tensor]) -> dict[str, Term]:
-        described: dict[str, Term] = {}
-
-        def energies(latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            terms = self._one(latents)
-            described.update(terms)
-            return {name: term.energy for name, term in terms.items()}
-
-        # Whatever is random in the program itself must be the same for all draws.
-        values = torch.vmap(energies, randomness="same")(dict(flat))
-        return {name: described[name]._replace(energy=value) for name, value in values.items()}
-
-    def _plated(self, flat: Mapping[str, Tensor], draws: int) -> dict[str, Term]:
-        latents = _beside_plates(self.structure, flat)
-        trace = run(self.callable, self.structure, self.args, self.kwargs, latents, draws=draws)
-        return site_terms(trace, self.structure, draws=draws)
-
-    def _choose(self, flat: Mapping[str, Tensor]) -> Vectorization:
+    def _choose(self, flat: Mapping[str, Tensor], scoring: "Scoring") -> Vectorization:
         """The first way whose energies of two different draws equal those of the plain trace."""
-        key = tuple(sorted((name, tuple(value.shape[1:]), value.dtype) for name, value in flat.items()))
+        shapes = sorted((name, tuple(value.shape[1:]), str(value.dtype)) for name, value in flat.items())
+        key = (scoring.name, *shapes)
         if key in self.chosen:
             return self.chosen[key]
         pair = _two_different_draws(flat)
@@ -111,18 +119,22 @@ class Program:
         state = get_rng_state()
         try:
             with torch.no_grad():
-                self.chosen[key] = self._first_right_mode(pair)
+                self.chosen[key] = self._first_right_mode(pair, scoring)
         finally:
             set_rng_state(state)
         return self.chosen[key]
 
-    def _first_right_mode(self, pair: Mapping[str, Tensor]) -> Vectorization:
+    def _first_right_mode(self, pair: Mapping[str, Tensor], scoring: "Scoring") -> Vectorization:
         state = get_rng_state()
-        plain = self._many("loop", pair)
+        plain = self.in_mode("loop", pair, scoring)
+        # The random state has moved on, if the program draws anything.
+        self._check_reproducible(plain, self.in_mode("loop", pair, scoring))
         for mode in MODES[:-1]:
+            if mode == "plate" and scoring.plated is None:
+                continue
             set_rng_state(state)
             try:
-                difference = differing_site(plain, self._many(mode, pair))
+                difference = differing_site(plain, self.in_mode(mode, pair, scoring))
             except Exception as error:  # a program may fail in any way where it does not broadcast
                 difference = f"{type(error).__name__}: {error}".splitlines()[0]
             if difference is None:
@@ -130,13 +142,41 @@ class Program:
             self.refused[mode] = difference
         return "loop"
 
+    def _check_reproducible(self, once: dict[str, Term], again: dict[str, Term]) -> None:
+        difference = differing_site(once, again)
+        if difference is not None:
+            raise ValueError(
+                f"the program is not reproducible: at the same latents, {difference} the second time. It draws random "
+                f"numbers, or changes something, outside its sample sites; make each random number a pyro.sample site."
+            )
 
-def _beside_plates(structure: Structure, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+
+class Scoring(NamedTuple):
+    """What is computed of each draw: ``one`` for a single draw, ``plated`` (None: never) for S along an outer plate."""
+
+    name: str
+    one: Callable[[Mapping[str, Tensor]], dict[str, Term]]
+    plated: Callable[[Mapping[str, Tensor], int], dict[str, Term]] | None
+
+
+def _vmapped(one: Callable[[Mapping[str, Tensor]], dict[str, Term]], flat: Mapping[str, Tensor]) -> dict[str, Term]:
+    described: dict[str, Term] = {}
+
+    def energies(latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        terms = one(latents)
+        described.update(terms)
+        return {name: term.energy for name, term in terms.items()}
+
+    # Whatever is random in the program itself must be the same for all draws.
+    values = torch.vmap(energies, randomness="same")(dict(flat))
+    return {name: described[name]._replace(energy=value) for name, value in values.items()}
+
+
+def beside_plates(structure: Structure, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Values (S, *own) as (S, 1, ..., *own): the draws to the left of every batch dimension of the program."""
 
     def spread(site: Site, value: Tensor) -> Tensor:
-        ones = structure.depth - (len(site.shape) - site.event_dim)
-        return value.reshape((len(value),) + (1,) * ones + tuple(site.shape))
+        return value.reshape((len(value),) + (1,) * (structure.depth - site.batch) + tuple(value.shape[1:]))
 
     return {name: spread(structure.sites[name], value) for name, value in flat.items()}
 
@@ -166,5 +206,5 @@ def differing_site(plain: dict[str, Term], other: dict[str, Term]) -> str | None
             return f"site {name!r} has energies of shape {tuple(got.shape)}, not {tuple(expected.shape)}"
         tolerance = 1e4 * torch.finfo(expected.dtype).eps
         if not torch.allclose(expected, got, rtol=tolerance, atol=tolerance, equal_nan=True):
-            return f"site {name!r} has other energies than draw by draw"
+            return f"site {name!r} has other energies"
     return None

@@ -1,13 +1,19 @@
 r"""The energy view of a Pyro program:  E(x, z) = -log p(x, z), per datum, per site, for many draws at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import xarray as xr
 from torch import Tensor
 
-from .enumeration import enumerated_free_energy
-from .free_energy import Base, FreeEnergy, check_temperature
-from .importance import importance_free_energy, variational_free_energy
+from .base_measure import Base, check_temperature
+from .free_energy import FreeEnergy
+from .given_draws import for_each_given
+from .importance import variational_free_energy
+from .ladder import ladder
+from .methods import free_energy
+from .minimum import Minimum, zero_temperature
+from .problem import Problem
 from .scoring import global_energy, local_energy, total_energy
 from .structure import Structure, probe
 from .vectorize import Program
@@ -77,7 +83,10 @@ class BoundView:
     @property
     def vectorization(self) -> dict[str, Any]:
         """How draws were scored so far: the ways taken (vmap, plate, loop), and why faster ones were refused."""
-        return {"taken": sorted(set(self.program.chosen.values())), "refused": dict(self.program.refused)}
+        return {
+            "taken": sorted({way for key, way in self.program.chosen.items() if len(key) > 1}),
+            "refused": dict(self.program.refused),
+        }
 
     def terms(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Energies by site: (…, N) inside the data plate, (…) outside it.
@@ -127,36 +136,111 @@ class BoundView:
         base: Base = "lebesgue",
         guide: Callable | None = None,
         given: Mapping[str, Tensor] | None = None,
-        draws: int = 1000,
+        **options: Any,
     ) -> FreeEnergy:
         r"""F_beta(x) = -(1/beta) log of the integral of exp(-beta E(x, z)) over z, in nats.
 
         Args:
             beta: inverse temperature; at 1, F is -log p(x).
-            method: ``"enumerate"`` (every latent discrete: exact), ``"importance"`` (draws from ``guide``,
-                Pareto-smoothed: an estimate) or ``"auto"``, which takes the first that applies; the result reports
-                the one taken.
-            base: the measure of the integral: ``"lebesgue"`` (counting for discrete sites), or ``"prior"`` (only
-                observed sites are tempered).
+            method: one of those below, or ``"auto"``: the first of ``enumerate``, ``quadrature`` (up to two
+                dimensions), ``importance`` (where a guide's draws are reliable) and ``annealing`` that applies. The
+                result reports the one taken.
+            base: the measure of the integral: ``"lebesgue"`` (counting for discrete sites), ``"prior"`` (only
+                observed sites are tempered) or ``"uniform"`` (normalised over a bounded support).
             guide: q(z | x), a Pyro program that takes the arguments that the view is bound to.
-            given: latents held fixed at these values; what is left is integrated.
-            draws: how many draws of the guide ``importance`` takes.
+            given: latents held fixed at these values; what is left is integrated. Dimensions in front of the sites'
+                own are draws, for each of which F is computed: they come first in the result.
+            options: those of the method.
+
+        ============= =========================================================== ==========================
+        method        for                                                         options
+        ============= =========================================================== ==========================
+        enumerate     every latent discrete: exact
+        quadrature    one to three continuous dimensions, by datum or in all
+        importance    draws from a guide, Pareto-smoothed                         draws
+        annealing     any dimensions, from the prior and from a guide             chains, temperatures
+        laplace       a Gaussian at every mode: quick, of unknown error
+        bidirectional data simulated from the model: bounds from both sides       chains, temperatures
+        ============= =========================================================== ==========================
+
+        Discrete latents beside continuous ones are summed out exactly, tempered, inside every method.
 
         Raises:
             ValueError: where the method does not apply, naming the sites and the remedy.
         """
+
+        def measure(one: Mapping[str, Tensor]) -> FreeEnergy:
+            return free_energy(self._problem(beta, base, one), method, guide, options)
+
+        return for_each_given(self.structure, given or {}, measure)
+
+    def zero_temperature(
+        self,
+        starts: int = 16,
+        given: Mapping[str, Tensor] | None = None,
+        guide: Callable | None = None,
+        points: Mapping[str, Tensor] | None = None,
+    ) -> Minimum:
+        r"""F_inf(x) = min over z of E(x, z), with its minimisers, for all data at once.
+
+        Args:
+            starts: how many draws of the prior to start from, and of the guide if there is one.
+            given: latents held fixed.
+            guide: q(z | x).
+            points: more points to start from: every free continuous latent, (S, *site.shape).
+
+        Raises:
+            ValueError: if the energy is finite at no start of some datum.
+        """
+        problem = self._problem(1.0, "lebesgue", given)
+        return zero_temperature(problem, starts, guide, points)
+
+    def ladder(
+        self,
+        betas: Sequence[float],
+        guide: Callable | None = None,
+        base: Base = "lebesgue",
+        given: Mapping[str, Tensor] | None = None,
+        method: str = "auto",
+        chains: int | None = None,
+    ) -> xr.Dataset:
+        r"""F, U, H and c of p_beta(z | x) over inverse temperatures, beside F_inf.
+
+        .. math:: F = U - H / \beta, \qquad U = d(\beta F) / d\beta, \qquad c = \beta^2 \operatorname{Var} E
+
+        Args:
+            betas: inverse temperatures, positive and finite.
+            guide: q(z | x), one of two places that annealed chains start from, and where minima are looked for.
+            base: the base measure. With ``"prior"`` the energy is that of the data, and H = -KL(p_beta, prior).
+            given: latents held fixed.
+            method: ``"enumerate"``, ``"quadrature"`` or ``"annealing"``; ``"auto"`` takes the first that applies.
+            chains: how many chains are annealed; one run gives all rungs.
+
+        Returns:
+            A Dataset over ``beta``, and ``data`` where data are independent: ``free_energy``, ``mean_energy``,
+            ``entropy`` and ``heat_capacity`` with their errors (``_error``), in total and ``_per_datum``, in nats (c
+            has no unit); ``zero_temperature``, F_inf = min E, to which F goes by every base but the prior (by that one
+            F goes to the lowest energy of the data alone). Attributes say ``bound``, ``method`` and ``base``.
+
+        Example:
+            >>> import pyro, torch, pyro.distributions as dist
+            >>> def model(y):
+            ...     with pyro.plate("data", len(y)):
+            ...         z = pyro.sample("z", dist.Normal(0.0, 2.0))
+            ...         pyro.sample("y", dist.Normal(z, 0.5), obs=y)
+            >>> table = EnergyView(model).bind(torch.tensor([0.3, -0.1])).ladder([0.5, 1.0, 2.0])
+            >>> table.heat_capacity.round(3).values  # one half for each of the two Gaussian latents
+            array([1., 1., 1.])
+        """
+        return ladder(self._problem(1.0, base, given), betas, guide, method, chains)
+
+    def _problem(self, beta: float, base: Base, given: Mapping[str, Tensor] | None) -> Problem:
         check_temperature(beta, base)
-        given = dict(given or {})
-        self.structure.check_given(given)
-        if method == "auto":
-            free = [name for name in self.structure.latents if name not in given]
-            discrete = all(self.structure.sites[name].discrete for name in free)
-            method = "enumerate" if discrete else "importance"
-        if method == "enumerate":
-            return enumerated_free_energy(self.program, beta, base, given)
-        if method == "importance":
-            return importance_free_energy(self.program, guide, beta, base, given, draws)
-        raise ValueError(f'method must be "auto", "enumerate" or "importance", got {method!r}.')
+        if self.structure.check_given(given or {}):
+            raise ValueError(
+                "given has leading dimensions, which free_energy takes; here, pass one value of each latent."
+            )
+        return Problem(self.program, beta, base, dict(given or {}))
 
     def variational_free_energy(
         self, guide: Callable, beta: float = 1.0, base: Base = "lebesgue", draws: int = 1000

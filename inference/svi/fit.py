@@ -12,7 +12,6 @@ from torch import Tensor
 from .batches import as_batches
 from .data import BATCH_SIZE, Batch
 from .device import make_fabric, set_up
-from .objective import as_objective
 from .pair import Pair, training_mode
 from .preparation import (
     build_optimizer,
@@ -24,6 +23,7 @@ from .preparation import (
 )
 from .random_state import preserved_random_state
 from .run import Row, RunDirectory, open_directory
+from .temperature import at_temperature
 from .training import Training
 
 __all__ = ["Fit", "fit"]
@@ -80,6 +80,7 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
     batch_size: int | Mapping[str, int | None] | None = BATCH_SIZE,
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
     schedule: Callable[[float], float] | None = None,
+    beta: float | Callable[[float], float] = 1.0,
     on_epoch: Callable[[Any, Any], Mapping[str, float]] | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
@@ -109,6 +110,10 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
         batch_size: rows of a batch; None: all at every step; for streams also a dict; for a loader, nothing.
         optimizer: from parameters to a torch optimizer, by default ``functools.partial(torch.optim.Adam, lr=0.001)``.
         schedule: from the fraction of the training that is done to a factor on the learning rate.
+        beta: inverse temperature, or a function from the fraction of the training that is done to it: with an ELBO of
+            Pyro the objective is then F_beta[q] = E_q[E] - H(q) / beta, in nats of energy, where E = -log p(x, z); a
+            function is passed it as its argument ``beta``. For a beta-VAE, whose KL has the weight 1 / beta and whose
+            reconstruction has none, train ``temper(model, beta, base="prior")``, whose loss is beta times that.
         on_epoch: called as ``on_epoch(model, guide)`` after each epoch, in evaluation mode and without gradients; its
             numbers go into the history. What it draws changes nothing in the training.
         seed: by default drawn from torch's generator.
@@ -150,14 +155,15 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
     check_schedule(schedule)
     directory = open_directory(out, resume)
     seed = check_seed(directory.seed if directory is not None and seed is None else seed)
+    tempered = at_temperature(objective, beta)
     fabric = make_fabric(accelerator, precision)
     batches = as_batches(data, batch_size, seed, fabric.device)
     if directory is not None:
         what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
-        how = {"optimizer": optimizer, "schedule": schedule, "seed": seed}
+        how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
         where = {"device": fabric.device.type, "precision": precision}
         directory.describe({**what, **how, **where}, settings, {"epochs": epochs, "steps": steps})
-    pair = Pair(model, guide, as_objective(objective), fabric.device)
+    pair = Pair(model, guide, tempered, fabric.device)
     with preserved_random_state(), training_mode(pair):
         samples = batches.samples()
         pyro.set_rng_seed(seed)

@@ -11,6 +11,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceTMC_ELBO
 from pyro.poutine.runtime import effectful
 from torch import Tensor
 
+from ..energy.stable_enumeration import stable_enumeration
 from .data import Batch
 
 __all__ = ["Objective", "as_objective"]
@@ -27,6 +28,7 @@ class Objective:
         enumerates: discrete sites marked for it are summed out.
         accumulates: the call adds to the gradients itself, and its result has none.
         uses_progress: the loss depends on ``progress``.
+        gradient_factor: progress to what such gradients are yet to be multiplied by, where the loss already is.
     """
 
     loss: Callable[[Callable, Callable, Batch, float], Tensor]
@@ -34,6 +36,7 @@ class Objective:
     enumerates: bool = False
     accumulates: bool = False
     uses_progress: bool = False
+    gradient_factor: Callable[[float], float] | None = None
 
 
 def as_objective(objective: Any) -> Objective:
@@ -53,6 +56,9 @@ def as_objective(objective: Any) -> Objective:
             "objective must be a Pyro ELBO object such as Trace_ELBO(), or a function (model, guide, **batch) that "
             f"gives a scalar tensor, got {objective!r}."
         )
+    if differentiable and enumerates:
+        # Pyro's own sums are infinite, or finite and wrong, where factors disagree by a few hundred nats.
+        differentiable = stable_enumeration()(differentiable)
     if differentiable:
         return Objective(functools.partial(_differentiable, differentiable), True, enumerates)
     if accumulating:

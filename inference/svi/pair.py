@@ -47,7 +47,12 @@ class Pair(nn.Module):
         """The loss of a batch in nats; ``progress`` in [0, 1] is how much of the training is done."""
         batch = batch.batch if isinstance(batch, Unconverted) else batch
         with self.on_device():
-            return self.objective.loss(*self.programs, batch, progress)
+            loss = self.objective.loss(*self.programs, batch, progress)
+        if self.objective.gradient_factor is not None:
+            for leaf in self.leaves().values():
+                if leaf.grad is not None:
+                    leaf.grad.mul_(self.objective.gradient_factor(progress))
+        return loss
 
     def on_device(self) -> AbstractContextManager:
         """Inside, new tensors are on the device, as those of ``dist.Normal(0.0, 2.0)`` in a program."""

@@ -1,4 +1,4 @@
-"""Exact sums against brute force over every assignment, in float64 and by itertools."""
+"""Exact sums against brute force over every assignment: plain Pyro traces, float64 and itertools."""
 
 import itertools
 import math
@@ -10,40 +10,58 @@ import pytest
 import torch
 
 from pyrometer import EnergyView
-from pyrometer.inference.energy.log_ring import StableLogRing, with_dims
-from pyrometer.models import GaussianMixture
+from pyrometer.inference.energy.enumeration import enumerated_ladder
 
 BETAS = [1e-6, 0.3, 1.0, 4.0, 1e6]
+BASES = ["lebesgue", "prior", "uniform"]
+Y = torch.tensor([0.1, 2.0, -4.0], dtype=torch.float64)
 
 
-def brute_force(view, sizes, beta, base="lebesgue"):
-    """-(1/beta) log of the sum over all assignments of exp(-beta E); `sizes` is (site, shape, values) by site."""
-    cells = [(name, index, size) for name, shape, size in sizes for index in range(math.prod(shape))]
-    assignments = torch.tensor(list(itertools.product(*[range(size) for _, _, size in cells])))
-    latents, start = {}, 0
-    for name, shape, _ in sizes:
-        count = math.prod(shape)
-        latents[name] = assignments[:, start : start + count].reshape(len(assignments), *shape)
-        start += count
-    terms = view.terms(latents)
-
-    def total(names):
-        return sum(terms[n].double().reshape(len(assignments), -1).sum(-1) for n in names)
-
-    latent = [name for name, _, _ in sizes]
-    observed = [name for name in terms if name not in latent]
-    tempered = beta * total(observed) + (1.0 if base == "prior" else beta) * total(latent)
-    return -torch.logsumexp(-tempered, 0) / beta
+def assignments(sizes):
+    """Every assignment of discrete latents, {site: (shape, values)}."""
+    cells = [range(values) for shape, values in sizes.values() for _ in range(math.prod(shape))]
+    for numbers in itertools.product(*cells):
+        left = list(numbers)
+        yield {
+            name: torch.tensor([left.pop(0) for _ in range(math.prod(shape))]).reshape(shape)
+            for name, (shape, _) in sizes.items()
+        }
 
 
-def probabilities(*shape):
-    return torch.rand(*shape, dtype=torch.float64).softmax(-1)
+def weight(site, values, beta, base):
+    """The definition: log of the factor that a site adds to the sum; ``values`` is None for data."""
+    log_prob = site["fn"].log_prob(site["value"])
+    tempered = beta * site["scale"] * log_prob
+    if values is None:
+        on, off = tempered, torch.zeros(())
+    else:
+        on = {
+            "lebesgue": tempered,
+            "prior": log_prob + tempered - beta * log_prob,
+            "uniform": tempered - math.log(values),
+        }[base]
+        off = log_prob
+    return (on if site["mask"] is None else torch.where(torch.as_tensor(site["mask"]), on, off)).sum()
+
+
+def brute_force(program, sizes, beta, base, given=()):
+    """-(1/beta) log of the sum over all assignments of the product of the factors."""
+    totals = []
+    for latents in assignments(sizes):
+        trace = poutine.trace(poutine.condition(program, {**latents, **dict(given)})).get_trace(Y)
+        sites = [s for n, s in trace.nodes.items() if s["type"] == "sample" and hasattr(s["fn"], "support")]
+        totals.append(sum(weight(s, sizes.get(s["name"], (None, None))[1], beta, base) for s in sites))
+    return -torch.logsumexp(torch.stack(totals), 0) / beta
+
+
+def probabilities(*values):
+    return dist.Categorical(torch.tensor(values, dtype=torch.float64))
 
 
 def mixture(y):
-    weights, means = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([-2.0, 0.0, 3.0]).double()
+    means = torch.tensor([-2.0, 0.0, 3.0]).double()
     with pyro.plate("data", len(y)):
-        k = pyro.sample("k", dist.Categorical(weights))
+        k = pyro.sample("k", probabilities(0.2, 0.3, 0.5))
         pyro.sample("y", dist.Normal(means[k], 0.7), obs=y)
 
 
@@ -56,174 +74,130 @@ def chain(y):
 
 
 def shared_and_local(y):
-    side = pyro.sample("side", dist.Categorical(torch.tensor([0.7, 0.3]).double()))
+    side = pyro.sample("side", probabilities(0.7, 0.3))
     with pyro.plate("data", len(y)):
-        k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.8]).double()))
-        pyro.sample("y", dist.Normal(side + 2.0 * k, 0.7), obs=y)
+        k = pyro.sample("k", probabilities(0.2, 0.8))
+        pyro.sample("y", dist.Normal(side + 2.0 * k.double(), 0.7), obs=y)
 
 
 def shared_beside_local(y):
-    pyro.sample("side", dist.Categorical(torch.tensor([0.7, 0.3]).double()))
+    pyro.sample("side", probabilities(0.7, 0.3))
     with pyro.plate("data", len(y)):
-        k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.8]).double()))
-        pyro.sample("y", dist.Normal(2.0 * k, 0.7), obs=y)
+        k = pyro.sample("k", probabilities(0.2, 0.8))
+        pyro.sample("y", dist.Normal(2.0 * k.double(), 0.7), obs=y)
 
 
 def unobserved_rows(y):
     with pyro.plate("data", len(y)):
-        pyro.sample("y", dist.Normal(0.5, 0.7), obs=y)
+        pyro.sample("y", dist.Normal(0.5 * torch.ones(()).double(), 0.7), obs=y)
         with pyro.plate("rows", 2):
-            pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.8]).double()))
+            pyro.sample("k", probabilities(0.2, 0.8))
 
 
-Y = torch.tensor([0.1, 2.0, -4.0], dtype=torch.float64)
+def scaled_and_ragged(y):
+    weights = torch.tensor([[0.9, 0.1], [0.4, 0.6]]).double()
+    side = pyro.sample("side", probabilities(0.7, 0.3))
+    with pyro.plate("data", len(y)), poutine.scale(scale=0.25):
+        state = side
+        for t in pyro.markov(range(2)):
+            with poutine.mask(mask=torch.tensor([2, 1, 0]) > t):
+                state = pyro.sample(f"state_{t}", dist.Categorical(weights[state]))
+                pyro.sample(f"y_{t}", dist.Normal(2.0 * state.double(), 0.7), obs=y - t)
+
+
+def nested(y):
+    weights = torch.tensor([[0.2, 0.8], [0.6, 0.4]]).double()
+    with pyro.plate("data", len(y)):
+        topic = pyro.sample("topic", probabilities(0.3, 0.7))
+        with pyro.plate("words", 2):
+            word = pyro.sample("word", dist.Categorical(weights[topic]))
+            pyro.sample("y", dist.Normal(word + 0.5 * topic.double(), 0.7), obs=torch.stack([y, 1 - y]))
+
+
+def one_datum(y):
+    side = pyro.sample("side", probabilities(0.7, 0.3))
+    with pyro.plate("data", 1):
+        k = pyro.sample("k", probabilities(1.0))  # a single value, in a plate of size 1
+        with pyro.plate("rows", len(y)):
+            pyro.sample("y", dist.Normal((k + side).double(), 0.7), obs=y[:, None])
+
+
+def sequential(y):
+    for n in pyro.plate("data", len(y)):
+        k = pyro.sample(f"k_{n}", probabilities(0.2, 0.8))
+        pyro.sample(f"y_{n}", dist.Normal(2.0 * k.double(), 0.7), obs=y[n])
+
+
+def coupled_sequence(y):
+    side = pyro.sample("side", probabilities(0.7, 0.3))
+    for n in pyro.plate("data", len(y)):
+        k = pyro.sample(f"k_{n}", probabilities(0.2, 0.8))
+        pyro.sample(f"y_{n}", dist.Normal(side + 2.0 * k.double(), 0.7), obs=y[n])
+
+
+def undeclared(y):
+    k = pyro.sample("k", probabilities(0.2, 0.8))
+    pyro.sample("y", dist.Normal(2.0 * k.double(), 0.7 * torch.ones(3).double()), obs=y)
+
+
+TWO = ((), 2)
 PROGRAMS = {
-    "mixture": (mixture, [("k", (3,), 3)]),
-    "chain": (chain, [(f"state_{t}", (), 2) for t in range(3)]),
-    "shared": (shared_and_local, [("side", (), 2), ("k", (3,), 2)]),
-    "shared_beside_local": (shared_beside_local, [("side", (), 2), ("k", (3,), 2)]),
-    "unobserved_rows": (unobserved_rows, [("k", (2, 3), 2)]),
+    "mixture": (mixture, {"k": ((3,), 3)}),
+    "chain": (chain, {f"state_{t}": TWO for t in range(3)}),
+    "shared": (shared_and_local, {"side": TWO, "k": ((3,), 2)}),
+    "shared_beside_local": (shared_beside_local, {"side": TWO, "k": ((3,), 2)}),
+    "unobserved_rows": (unobserved_rows, {"k": ((2, 3), 2)}),
+    "scaled_and_ragged": (scaled_and_ragged, {"side": TWO, "state_0": ((3,), 2), "state_1": ((3,), 2)}),
+    "nested": (nested, {"topic": ((3,), 2), "word": ((2, 3), 2)}),
+    "one_datum": (one_datum, {"side": TWO, "k": ((1,), 1)}),
+    "sequential": (sequential, {f"k_{n}": TWO for n in range(3)}),
+    "coupled_sequence": (coupled_sequence, {"side": TWO, **{f"k_{n}": TWO for n in range(3)}}),
+    "undeclared": (undeclared, {"k": TWO}),
 }
 
 
-@pytest.mark.parametrize("beta", BETAS)
-@pytest.mark.parametrize("base", ["lebesgue", "prior"])
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_sum_equals_brute_force_at_every_temperature(name, base, beta):
+def test_the_sum_equals_brute_force_at_every_temperature(name, base):
     program, sizes = PROGRAMS[name]
     view = EnergyView(program).bind(Y)
-    exact = view.free_energy(beta=beta, base=base)
-    torch.testing.assert_close(exact.value, brute_force(view, sizes, beta, base), rtol=1e-9, atol=1e-9 / beta)
-    assert (exact.bound, exact.method, exact.standard_error.item()) == ("exact", "enumerate", 0.0)
+    ladder = enumerated_ladder(view.program, torch.tensor(BETAS, dtype=torch.float64), base)["free_energy"]
+    for beta, rung in zip(BETAS, ladder, strict=True):
+        exact, expected = view.free_energy(beta=beta, base=base), brute_force(program, sizes, beta, base)
+        torch.testing.assert_close(exact.value, expected, rtol=1e-9, atol=1e-9 / beta)
+        torch.testing.assert_close(rung, expected, rtol=1e-9, atol=1e-9 / beta)
+        assert (exact.bound, exact.method, exact.standard_error.item()) == ("exact", "enumerate", 0.0)
 
 
-def test_per_datum_energies_add_up_and_exist_only_without_shared_latents():
-    local = EnergyView(mixture).bind(Y).free_energy()
-    torch.testing.assert_close(local.per_datum.sum(), local.value)
-    assert EnergyView(shared_and_local).bind(Y).free_energy().per_datum is None
-    assert EnergyView(shared_beside_local).bind(Y).free_energy().per_datum is None
+@pytest.mark.parametrize("name", ["mixture", "nested", "sequential"])
+def test_per_datum_energies_are_those_of_each_datum_alone(name):
+    """Oracle: the same program bound to one datum."""
+    program, _ = PROGRAMS[name]
+    exact = EnergyView(program).bind(Y).free_energy(beta=3.0)
+    alone = [EnergyView(program).bind(Y[n : n + 1]).free_energy(beta=3.0).value for n in range(3)]
+    torch.testing.assert_close(exact.per_datum, torch.stack(alone))
+    torch.testing.assert_close(exact.per_datum.sum(), exact.value)
 
 
-def test_the_mixture_equals_its_closed_form():
-    model = GaussianMixture(torch.tensor([[-2.0, 0.0], [2.0, 1.0], [0.0, 3.0]]).double(), scale=0.6)
-    with torch.no_grad():
-        model.logits.copy_(torch.tensor([0.3, -1.0, 0.5]))
-        model.log_scale.add_(0.3 * torch.randn(3, 2))
-    x = 2 * torch.randn(20, 2, dtype=torch.float64)
-    exact = EnergyView(model).bind(x).free_energy()
-    torch.testing.assert_close(exact.per_datum, -model.log_evidence(x), rtol=0, atol=1e-6)
+@pytest.mark.parametrize("name", ["shared", "shared_beside_local", "coupled_sequence", "one_datum"])
+def test_there_is_no_per_datum_energy_where_data_share_a_latent(name):
+    assert EnergyView(PROGRAMS[name][0]).bind(Y).free_energy().per_datum is None
 
 
-def test_given_latents_are_held_fixed():
-    view = EnergyView(shared_and_local).bind(Y)
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("beta", [0.3, 1.0, 4.0])
+def test_given_latents_count_as_data_with_every_base(beta, base):
     given = {"side": torch.tensor(1)}
-    k = torch.tensor(list(itertools.product(range(2), repeat=3)))
-    energies = view.energy({"side": given["side"].expand(len(k)), "k": k})
-    exact = view.free_energy(given=given)
-    torch.testing.assert_close(exact.value, -torch.logsumexp(-energies, 0))
+    exact = EnergyView(shared_and_local).bind(Y).free_energy(beta=beta, base=base, given=given)
+    torch.testing.assert_close(exact.value, brute_force(shared_and_local, {"k": ((3,), 2)}, beta, base, given))
     assert exact.per_datum.shape == (3,)
     torch.testing.assert_close(exact.common, -torch.tensor(0.3).double().log())
 
 
-def test_a_masked_latent_has_no_energy_and_is_averaged_under_its_prior():
-    mask = torch.tensor([True, False, True])
-
-    def masked(y):
-        with pyro.plate("data", len(y)), poutine.mask(mask=mask):
-            k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.8]).double()))
-            pyro.sample("y", dist.Normal(2.0 * k, 0.7), obs=y)
-
-    def unmasked(y):
-        with pyro.plate("data", len(y)):
-            k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.8]).double()))
-            pyro.sample("y", dist.Normal(2.0 * k, 0.7), obs=y)
-
-    per_datum = EnergyView(masked).bind(Y).free_energy(beta=3.0).per_datum
-    whole = EnergyView(unmasked).bind(Y).free_energy(beta=3.0).per_datum
-    torch.testing.assert_close(per_datum, whole * mask, atol=1e-12, rtol=1e-12)
-
-
-def test_the_users_scale_is_tempered_with_the_energy():
-    def scaled(y):
-        with pyro.plate("data", len(y)), poutine.scale(scale=0.25):
-            k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.8]).double()))
-            pyro.sample("y", dist.Normal(2.0 * k, 0.7), obs=y)
-
-    view = EnergyView(scaled).bind(Y)
-    torch.testing.assert_close(view.free_energy(beta=3.0).value, brute_force(view, [("k", (3,), 2)], 3.0))
-
-
-def test_a_subsampled_plate_scales_the_total_and_no_datum():
-    def subsampled(y):
-        with pyro.plate("data", 30, subsample=torch.arange(3)):
-            k = pyro.sample("k", dist.Categorical(torch.tensor([0.2, 0.8]).double()))
-            pyro.sample("y", dist.Normal(2.0 * k, 0.7), obs=y)
-
-    exact = EnergyView(subsampled).bind(Y).free_energy()
-    joint = torch.tensor([0.2, 0.8]).log().double() + dist.Normal(torch.tensor([0.0, 2.0]), 0.7).log_prob(Y[:, None])
-    torch.testing.assert_close(exact.per_datum, -joint.logsumexp(-1), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(exact.value, 10 * exact.per_datum.sum())
-
-
-def test_factors_that_disagree_by_thousands_of_nats_do_not_underflow():
-    far = with_dims(torch.tensor([[0.0, -9000.0], [-9000.0, 0.0]]).double(), "ab")
-    near = with_dims(torch.tensor([-7000.0, 0.0]).double(), "a")
-    end = with_dims(torch.tensor([0.0, -8000.0]).double(), "b")
-    total = StableLogRing(dim_to_size={"a": 2, "b": 2}).sumproduct([far, near, end], "ab")
-    by_hand = torch.logsumexp((far + near[:, None] + end).flatten(), 0)
-    torch.testing.assert_close(total, by_hand)
-    assert by_hand == -7000.0
-
-
-def test_an_impossible_observation_has_infinite_free_energy():
-    def model():
-        k = pyro.sample("k", dist.Categorical(logits=torch.tensor([0.0, -math.inf]).double()))
-        pyro.sample(
-            "y",
-            dist.Categorical(logits=torch.tensor([[0.0, -math.inf], [-math.inf, 0.0]]).double()[k]),
-            obs=torch.tensor(1),
-        )
-
-    assert EnergyView(model).bind().free_energy().value == math.inf
-
-
-def test_a_continuous_latent_cannot_be_enumerated():
-    def model():
-        pyro.sample("z", dist.Normal(0.0, 2.0))
-
-    with pytest.raises(ValueError, match=r"latents \['z'\] cannot be enumerated"):
-        EnergyView(model).bind().free_energy(method="enumerate")
-
-
-@pytest.mark.parametrize("beta", [0.0, -1.0, math.inf, math.nan])
-def test_inverse_temperatures_that_are_not_positive_and_finite_are_refused(beta):
-    with pytest.raises(ValueError, match="beta must be a positive, finite"):
-        EnergyView(mixture).bind(Y).free_energy(beta=beta)
-
-
-def test_unknown_bases_and_methods_are_refused():
-    view = EnergyView(mixture).bind(Y)
-    with pytest.raises(ValueError, match="'flat'"):
-        view.free_energy(base="flat")
-    with pytest.raises(ValueError, match="'magic'"):
-        view.free_energy(method="magic")
-
-
-def test_unknown_given_latents_are_refused():
-    with pytest.raises(ValueError, match=r"given names \['nu'\]"):
-        EnergyView(mixture).bind(Y).free_energy(given={"nu": torch.zeros(())})
-
-
-def test_given_values_must_have_the_sites_own_shape():
-    with pytest.raises(ValueError, match=r"given\['side'\] has shape \(5,\), and the site's own is \(\)"):
-        EnergyView(shared_and_local).bind(Y).free_energy(given={"side": torch.zeros(5)})
-
-
-def test_a_shared_latent_needs_all_the_data():
-    def model(y):
-        side = pyro.sample("side", dist.Bernoulli(torch.tensor(0.3)))
-        with pyro.plate("data", 30, subsample=torch.arange(3)):
-            pyro.sample("y", dist.Normal(side, 0.7), obs=y)
-
-    with pytest.raises(ValueError, match=r"'data' is subsampled.*\['side'\]"):
-        EnergyView(model).bind(Y).free_energy()
+@pytest.mark.parametrize("name", ["shared", "scaled_and_ragged", "nested"])
+def test_at_temperature_one_counting_and_the_prior_are_the_same_measure(name):
+    view = EnergyView(PROGRAMS[name][0]).bind(Y)
+    given = {"side": torch.tensor(1)} if "side" in view.structure.latents else {}
+    for held in ({}, given):
+        counting, prior = (view.free_energy(base=base, given=held).value for base in ("lebesgue", "prior"))
+        torch.testing.assert_close(counting, prior)

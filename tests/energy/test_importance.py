@@ -8,8 +8,9 @@ import torch
 from scipy.stats import chi2
 from torch.distributions import kl_divergence
 
-from pyrometer import EnergyView, compare
+from pyrometer import EnergyView
 from pyrometer.guides import LinearGaussian, Responsibilities
+from pyrometer.inference.energy.elbo_gap import elbo_gap
 from pyrometer.inference.energy.guide_draws import Guide
 from pyrometer.inference.energy.importance import effective_sample_size, jackknifed_log_mean
 from pyrometer.models import FactorAnalysis, GaussianMixture
@@ -50,7 +51,10 @@ def test_the_exact_guide_gives_the_evidence_with_no_variance(factor_analysis):
     x = simulate(factor_analysis, 7)
     view, guide = EnergyView(factor_analysis).bind(x), exact_guide(factor_analysis)
     evidence = -factor_analysis.log_evidence(x).detach()
-    for result in (view.free_energy(guide=guide, draws=100), view.variational_free_energy(guide, draws=100)):
+    for result in (
+        view.free_energy(method="importance", guide=guide, draws=100),
+        view.variational_free_energy(guide, draws=100),
+    ):
         torch.testing.assert_close(result.per_datum, evidence, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(result.value, evidence.sum(), rtol=1e-9, atol=1e-9)
         assert result.standard_error < 1e-9
@@ -58,7 +62,11 @@ def test_the_exact_guide_gives_the_evidence_with_no_variance(factor_analysis):
 
 def test_constant_weights_have_no_tail(factor_analysis):
     x = simulate(factor_analysis, 3)
-    result = EnergyView(factor_analysis).bind(x).free_energy(guide=exact_guide(factor_analysis), draws=100)
+    result = (
+        EnergyView(factor_analysis)
+        .bind(x)
+        .free_energy(method="importance", guide=exact_guide(factor_analysis), draws=100)
+    )
     assert result.evidence["pareto_k"].tolist() == [-torch.inf] * 3
     torch.testing.assert_close(result.evidence["ess"], torch.full((3,), 100.0, dtype=torch.float64))
 
@@ -67,7 +75,7 @@ def test_a_wide_guide_estimates_the_evidence_within_its_error_and_bounds_it(fact
     x = simulate(factor_analysis, 7)
     view, guide = EnergyView(factor_analysis).bind(x), exact_guide(factor_analysis, widen=1.3)
     evidence = -factor_analysis.log_evidence(x).detach()
-    estimate = view.free_energy(guide=guide, draws=2000)
+    estimate = view.free_energy(method="importance", guide=guide, draws=2000)
     assert (estimate.bound, estimate.method) == ("estimate", "importance")
     assert (estimate.value - evidence.sum()).abs() < SIGMAS * estimate.standard_error
     assert ((estimate.per_datum - evidence).abs() < SIGMAS * estimate.per_datum_error).all()
@@ -91,7 +99,7 @@ def test_standard_errors_are_calibrated(factor_analysis):
             ]
         )
 
-    z = torch.stack([scores(view.free_energy(guide=guide, draws=400)) for _ in range(repeats)])
+    z = torch.stack([scores(view.free_energy(method="importance", guide=guide, draws=400)) for _ in range(repeats)])
     low, high = chi2.ppf([1e-5, 1 - 1e-5], repeats)
     total = z.square().sum(0)
     assert (total > low).all()
@@ -104,10 +112,10 @@ def test_the_errors_of_tempered_values_of_bounds_and_of_gaps_are_the_spread_over
     near, repeats = exact_guide(factor_analysis, widen=1.1), 80
 
     def measure():
-        tempered = view.free_energy(beta=3.0, guide=guide, draws=200)
+        tempered = view.free_energy(method="importance", beta=3.0, guide=guide, draws=200)
         bound = view.variational_free_energy(guide, beta=3.0, draws=200)
         # Near the posterior the gap's two terms all but cancel, and so do their errors.
-        table = compare(view, near, draws=200)
+        table = elbo_gap(view, near, draws=200)
         values = [tempered.value, bound.value, torch.tensor(table.gap.item())]
         errors = [tempered.standard_error, bound.standard_error, torch.tensor(table.gap_error.item())]
         return torch.stack(values), torch.stack(errors)
@@ -133,7 +141,7 @@ def test_tempered_estimates_equal_the_closed_form(factor_analysis):
     result = (
         EnergyView(factor_analysis)
         .bind(x)
-        .free_energy(beta=beta, guide=exact_guide(factor_analysis, widen=0.8), draws=4000)
+        .free_energy(method="importance", beta=beta, guide=exact_guide(factor_analysis, widen=0.8), draws=4000)
     )
     assert ((result.per_datum + log_z / beta).abs() < SIGMAS * result.per_datum_error).all()
 
@@ -148,7 +156,9 @@ def test_with_the_prior_as_measure_only_data_are_tempered(factor_analysis):
     result = (
         EnergyView(factor_analysis)
         .bind(x)
-        .free_energy(beta=beta, base="prior", guide=exact_guide(factor_analysis, widen=1.3), draws=4000)
+        .free_energy(
+            method="importance", beta=beta, base="prior", guide=exact_guide(factor_analysis, widen=1.3), draws=4000
+        )
     )
     assert ((result.per_datum + log_z / beta).abs() < SIGMAS * result.per_datum_error).all()
 
@@ -166,7 +176,7 @@ def test_a_shared_latent_couples_the_data():
 
     covariance = 4.0 * torch.ones(3, 3).double() + 0.25 * torch.eye(3).double()
     evidence = -dist.MultivariateNormal(torch.zeros(3).double(), covariance).log_prob(y)
-    result = EnergyView(model).bind(y).free_energy(guide=guide, draws=4000)
+    result = EnergyView(model).bind(y).free_energy(method="importance", guide=guide, draws=4000)
     assert result.per_datum is None
     assert (result.value - evidence).abs() < SIGMAS * result.standard_error
     assert result.standard_error < 0.05
@@ -189,7 +199,7 @@ def test_given_latents_are_left_out_of_the_guides_density():
     mu = torch.tensor(1.3, dtype=torch.float64)
     common = -dist.Normal(0.0, 2.0).log_prob(mu)
     local = -dist.Normal(mu, (0.7**2 + 0.5**2) ** 0.5).log_prob(y)
-    result = EnergyView(model).bind(y).free_energy(guide=guide, given={"mu": mu}, draws=3000)
+    result = EnergyView(model).bind(y).free_energy(method="importance", guide=guide, given={"mu": mu}, draws=3000)
     torch.testing.assert_close(result.common, common, rtol=1e-6, atol=1e-6)
     assert ((result.per_datum - local).abs() < SIGMAS * result.per_datum_error).all()
     assert (result.value - common - local.sum()).abs() < SIGMAS * result.standard_error
@@ -211,7 +221,7 @@ def test_given_local_latents_are_left_out_by_datum_too():
 
     a = torch.tensor([1.3, -0.4], dtype=torch.float64)
     expected = -dist.Normal(0.0, 2.0).log_prob(a) - dist.Normal(a, (0.7**2 + 0.5**2) ** 0.5).log_prob(y)
-    result = EnergyView(model).bind(y).free_energy(guide=guide, given={"a": a}, draws=3000)
+    result = EnergyView(model).bind(y).free_energy(method="importance", guide=guide, given={"a": a}, draws=3000)
     assert ((result.per_datum - expected).abs() < SIGMAS * result.per_datum_error).all()
 
 
@@ -238,7 +248,7 @@ def test_the_comparison_puts_the_exact_divergence_between_bound_and_free_energy(
     model = GaussianMixture(torch.tensor([[-2.0, 0.0], [2.0, 1.0], [0.0, 3.0]]).double(), scale=0.8)
     x = simulate(model, 6)
     guide = Responsibilities(2, 3).double()
-    table = compare(EnergyView(model).bind(x), guide, draws=2000)
+    table = elbo_gap(EnergyView(model).bind(x), guide, draws=2000)
     divergence = kl_divergence(guide.distribution(x), model.responsibilities(x)).detach()
     assert table.attrs["bound"] == "exact"
     assert table.free_energy.item() == pytest.approx(-model.log_evidence(x).sum().item())
@@ -251,7 +261,7 @@ def test_the_comparison_puts_the_exact_divergence_between_bound_and_free_energy(
 
 def test_the_comparison_of_a_continuous_program_estimates_the_divergence(factor_analysis):
     x = simulate(factor_analysis, 5)
-    table = compare(EnergyView(factor_analysis).bind(x), exact_guide(factor_analysis, widen=1.3), draws=3000)
+    table = elbo_gap(EnergyView(factor_analysis).bind(x), exact_guide(factor_analysis, widen=1.3), draws=3000)
     divergence = 2 * ((1.3**2 - 1) / 2 - torch.tensor(1.3).log().item())
     assert table.attrs["bound"] == "estimate"
     assert abs(table.gap.item() - 5 * divergence) < SIGMAS * table.gap_error.item()
@@ -275,12 +285,12 @@ def test_the_effective_sample_size_counts_equal_weights():
 def test_a_guide_that_misses_a_latent_is_refused(factor_analysis):
     x = simulate(factor_analysis, 3)
     with pytest.raises(ValueError, match=r"guide does not sample \['factors'\]"):
-        EnergyView(factor_analysis).bind(x).free_energy(guide=lambda _: None)
+        EnergyView(factor_analysis).bind(x).free_energy(method="importance", guide=lambda _: None)
 
 
 def test_importance_needs_a_guide_and_enough_draws(factor_analysis):
     view = EnergyView(factor_analysis).bind(simulate(factor_analysis, 3))
     with pytest.raises(ValueError, match=r"none was passed; the free latents are \['factors'\]"):
-        view.free_energy()
+        view.free_energy(method="importance")
     with pytest.raises(ValueError, match="at least 100.*got 10"):
-        view.free_energy(guide=exact_guide(factor_analysis), draws=10)
+        view.free_energy(method="importance", guide=exact_guide(factor_analysis), draws=10)

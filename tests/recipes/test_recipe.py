@@ -15,12 +15,12 @@ def recipe(*, size: int = 50, seed: int = 0) -> Recipe:
 '''
 
 
-def test_the_three_recipes_are_there():
-    assert names() == ["factor_analysis", "gaussian_mixture", "ssvae"]
+def test_the_four_recipes_are_there():
+    assert names() == ["factor_analysis", "gaussian_mixture", "ssvae", "vae"]
 
 
 def test_an_unknown_recipe_lists_those_there_are():
-    with pytest.raises(ValueError, match="'vea'; there are factor_analysis, gaussian_mixture, ssvae"):
+    with pytest.raises(ValueError, match="'vea'; there are factor_analysis, gaussian_mixture, ssvae, vae,"):
         find("vea")
 
 
