@@ -61,6 +61,10 @@ notebooks: setup
 bench: setup
 	@$(RUN) -m benchmarks.digits
 	@$(RUN) -m benchmarks.mnist
+	@$(RUN) -m benchmarks.calibration
+	@$(RUN) -m benchmarks.paths
+	@$(RUN) -m benchmarks.energies
+	@$(RUN) -m benchmarks.annealing
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

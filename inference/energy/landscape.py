@@ -119,7 +119,18 @@ class Landscape:
         return -self._by_group(self.program.many(self.split(u), scoring)["0"].energy)
 
     def coordinates(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The coordinates (S, G, D) of S draws of the free continuous latents, (S, *site.shape)."""
+        """The coordinates (S, G, D) of S draws of the free continuous latents, (S, *site.shape).
+
+        Raises:
+            ValueError: naming the site, if a value has another shape.
+        """
+        for site in self._sites():
+            found = tuple(values[site.name].shape)
+            if found[1:] != tuple(site.shape):
+                raise ValueError(
+                    f"the values of {site.name!r} have the shape {found}; expected are draws in front of the site's "
+                    f"own shape, {tuple(site.shape)}: a guide for another model, or for other data, gives others."
+                )
         flat = {name: values[name].to(self.dtype) for name in self.continuous}
         return self.join(self._traced(flat, "coordinates"))
 
