@@ -6,6 +6,7 @@ they say, or an interval is given where log weights spread too much.
 """
 
 import argparse
+import math
 import multiprocessing
 import statistics
 import sys
@@ -64,7 +65,7 @@ class Measured(NamedTuple):
     """One repeat: z is (estimate - exact) / standard error, nan where no error was given.
 
     ``z`` is that of the total, ``datum_z`` those of the data; ``spread`` is the largest standard deviation of a datum's
-    log weights.
+    log weights, inf where one chain has all the weight.
     """
 
     z: float
@@ -117,7 +118,7 @@ def measure(case: Case) -> Measured:
     total = (found.value.item() - exact.sum().item()) / found.standard_error.item()
     by_datum = (found.per_datum - exact) / found.per_datum_error
     evidence = found.evidence
-    spread = evidence["prior_log_weight_sd"].max().item()
+    spread = evidence["prior_log_weight_sd"].nan_to_num(math.inf).max().item()
     return Measured(total, by_datum.tolist(), evidence["chains"], evidence["prior_temperatures"], spread, seconds)
 
 

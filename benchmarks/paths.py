@@ -55,7 +55,7 @@ class Judged(NamedTuple):
 def main() -> int:
     """The command; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paths", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--first", type=int, default=2000, help="the first of the test images")
+    parser.add_argument("--first", type=int, default=4000, help="the first of the test images")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="where the run is or goes")
     parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the table")

@@ -32,6 +32,9 @@ UNRELIABLE = 1.5
 DISAGREEMENT = 2.0
 """Two paths are said to disagree where they differ by more than this many standard errors."""
 
+SELDOM_ABOVE = 3.0
+"""An unbiased estimate of Z is above e^3 Z once in twenty times at most."""
+
 
 class Estimate(NamedTuple):
     """log Z by group from the log weights of one path, all (G,); ``reliable`` says where its error can be quoted."""
@@ -56,7 +59,8 @@ def annealed_free_energy(
     Chains are moved from the prior, and from the guide where there is one, to p_beta in many small steps; their
     weights are unbiased for Z, so that log Z is too low on average and F too high. The jackknife removes the first
     order of that. Two paths that end at different values by more than two standard errors show that one has missed a
-    mode: then the lower F is reported, with the difference as its error, and the datum is marked in
+    mode, and so does an F that is above the other's, however uncertain that is, by more than two of its own standard
+    errors and 3 nats. Then the lower F is reported, with the difference as its error, and the datum is marked in
     ``evidence["disagree"]``. One path alone cannot show this.
 
     The standard error is the root mean square of two: the jackknife's, which is too small where weights have a heavy
@@ -105,7 +109,7 @@ def estimate_log_z(log_weights: Tensor) -> Estimate:
     log_z, jackknife = jackknifed_log_mean(log_weights)
     spread, share = log_weight_spread(log_weights)
     log_normal = ((spread.square().exp() / share - 1) / len(log_weights)).sqrt()
-    error = (0.5 * (jackknife.square() + log_normal.square())).sqrt()
+    error = (0.5 * (jackknife.square() + log_normal.square())).sqrt().nan_to_num(math.inf, math.inf)
     reliable = (spread <= UNRELIABLE) & (share >= 0.5)
     return Estimate(log_z, error, reliable, spread, effective_sample_size(log_weights))
 
@@ -147,7 +151,10 @@ def combined(estimates: list[Estimate]) -> tuple[Tensor, Tensor, Tensor | None]:
         return only.log_z, torch.where(only.reliable, only.error, math.nan), None
     first, second = estimates
     difference = (first.log_z - second.log_z).abs()
-    disagree = ~(difference <= DISAGREEMENT * (first.error.square() + second.error.square()).sqrt())
+    disagree = difference > DISAGREEMENT * (first.error.square() + second.error.square()).sqrt()
+    # However uncertain the larger Z is, by Markov's inequality it is seldom larger than the truth by this factor.
+    smaller_error = torch.where(first.log_z < second.log_z, first.error, second.error)
+    disagree |= difference > DISAGREEMENT * smaller_error + SELDOM_ABOVE
     # A path that misses a mode gives too low a Z. Where they agree, the more precise path stands.
     take_first = torch.where(disagree, first.log_z > second.log_z, first.error < second.error)
     log_z, error, reliable = (torch.where(take_first, a, b) for a, b in zip(first[:3], second[:3], strict=True))

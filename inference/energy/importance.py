@@ -19,6 +19,7 @@ from .vectorize import Program
 
 __all__ = ["LogWeights", "guide_log_weights", "importance_free_energy", "variational_free_energy"]
 
+LARGEST_CORRECTION = 1.0
 # A tail is not fitted to log weights that agree to this many nats: there is none.
 CONSTANT_WEIGHTS = 1e-3
 
@@ -126,8 +127,11 @@ def jackknifed_log_mean(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """log mean_s w_s without its bias of order 1/S, and its standard error, both (N,), from log weights (S, N)."""
     draws = len(log_weights)
     without = log_mean_without_each(log_weights)
-    corrected = draws * (log_weights.logsumexp(0) - math.log(draws)) - (draws - 1) * without.mean(0)
-    return corrected, jackknife_error(without)
+    plain = log_weights.logsumexp(0) - math.log(draws)
+    # First order in 1/S, the bias is at most a half. Where one draw has all the weight the jackknife knows no bound.
+    correction = ((draws - 1) * (plain - without.mean(0))).clamp(max=LARGEST_CORRECTION)
+    error = torch.where(without.isfinite().all(0), jackknife_error(without), math.inf)
+    return plain + correction, error
 
 
 def jensen_gap_error(log_weights: Tensor) -> Tensor:

@@ -42,11 +42,8 @@ def find_modes(land: Landscape, guide: Callable | None, beta: float, base: Base)
         ValueError: if f_beta is finite at no start of some group.
     """
 
-    # At high temperature f_beta is so flat that any gradient would count as none: the energy is not.
-    unit = 1.0 if base == "prior" else min(1.0, beta)
-
     def objective(u: Tensor) -> Tensor:
-        return -land.log_density(u, beta, base) / unit
+        return -land.log_density(u, beta, base)
 
     starts = starting_points(land, STARTS, guide)
     # What Laplace's approximation lacks where the gradient is not nought is of second order in it.
@@ -58,9 +55,9 @@ def find_modes(land: Landscape, guide: Callable | None, beta: float, base: Base)
             f"the prior{'' if guide is None else ' and the guide'}: the observations may lie outside their support."
         )
     points, energies = distinct(reached, starts.std(0), torch.zeros_like(land.bounded))
-    precision = unit * torch.stack([hessian(objective, point.unsqueeze(0))[0] for point in points])
+    precision = torch.stack([hessian(objective, point.unsqueeze(0))[0] for point in points])
     best = reached.values.argmin(0, keepdim=True)
-    log_density = _counted_once(points.double(), -unit * energies.double(), precision)
+    log_density = _counted_once(points.double(), -energies.double(), precision)
     return Modes(points, log_density, precision, starts.std(0), reached.converged.gather(0, best)[0])
 
 

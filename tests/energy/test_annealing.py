@@ -10,6 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import chi2, kstest
 
 from pyrometer import EnergyView
+from pyrometer.inference.energy.annealed_free_energy import combined, estimate_log_z
 from pyrometer.inference.energy.landscape import landscape
 from pyrometer.inference.energy.starts import guide_start
 
@@ -104,7 +105,14 @@ def test_the_error_is_withheld_where_log_weights_spread_too_far(linear_gaussian)
     found = annealed(linear_gaussian(50, features=60).view, temperatures=2)
     assert found.per_datum_error.isnan().all()
     assert found.standard_error.isnan()
-    assert (found.evidence["prior_log_weight_sd"] > 1.5).any() or (found.evidence["prior_ess"] < 4).all()
+
+
+@pytest.mark.parametrize(("spread", "reliable"), [(1.2, True), (1.8, False), (6.0, False)])
+def test_an_error_is_quoted_up_to_a_spread_of_one_and_a_half_nats(spread, reliable):
+    log_weights = spread * torch.linspace(0.001, 0.999, 400, dtype=torch.float64).mul(2).sub(1).erfinv() * 2**0.5
+    estimate = estimate_log_z(log_weights.unsqueeze(-1))
+    assert estimate.reliable.item() is reliable
+    assert combined([estimate])[1].isfinite().item() is reliable
 
 
 def walls(y):
@@ -198,3 +206,15 @@ def test_random_numbers_are_the_caller_s(linear_gaussian):
     assert values[:2] == values[2:4]
     assert len(set(values)) == 4
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_much_lower_free_energy_marks_the_datum_however_uncertain_it_is():
+    sure = torch.randn(16, 3, dtype=torch.float64) * 0.1
+    unsure = torch.randn(16, 3, dtype=torch.float64) * 0.1 + torch.tensor([0.0, 8.0, -8.0]).double()
+    unsure[1:, 1:] -= 30.0  # one chain has all the weight
+    first, second = estimate_log_z(sure), estimate_log_z(unsure)
+    log_z, error, disagree = combined([first, second])
+    assert disagree.tolist() == [False, True, False]  # a larger Z marks it; a smaller, uncertain one says nothing
+    assert log_z[1] == second.log_z[1]
+    assert error.isnan().tolist() == [False, True, False]
+    assert (log_z[2], error[2]) == (first.log_z[2], first.error[2])

@@ -1,5 +1,7 @@
 """Importance estimates against closed forms, and their standard errors against the spread over repeats."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pyro.poutine as poutine
@@ -294,3 +296,13 @@ def test_importance_needs_a_guide_and_enough_draws(factor_analysis):
         view.free_energy(method="importance")
     with pytest.raises(ValueError, match="at least 100.*got 10"):
         view.free_energy(method="importance", guide=exact_guide(factor_analysis), draws=10)
+
+
+def test_one_draw_with_all_the_weight_gives_its_share_and_an_infinite_error():
+    log_weights = torch.full((16, 2), -900.0, dtype=torch.float64)
+    log_weights[3] = 0.0
+    log_weights[:, 1] = torch.linspace(-0.2, 0.2, 16)
+    log_mean, error = jackknifed_log_mean(log_weights)
+    assert -math.log(16) <= log_mean[0] <= -math.log(16) + 1
+    assert error[0] == math.inf
+    assert log_mean[1].abs() < 0.02 < error[1] * 2

@@ -38,6 +38,13 @@ def outer_plate(y):
             pyro.sample("y", dist.Normal(level + mean, 0.7), obs=y.unsqueeze(-1).expand(-1, 2))
 
 
+def outer_rows(y):
+    """The data plate at dim -1, inside two rows, so that data are the second axis of a latent."""
+    with pyro.plate("rows", 2, dim=-2), pyro.plate("data", len(y), dim=-1):
+        level = pyro.sample("level", dist.Beta(real(1.7), 1.3))
+        pyro.sample("y", dist.Normal(level, 0.7), obs=torch.stack([y, 2 * y]))
+
+
 def shared_correlation(y):
     root = pyro.sample("root", dist.LKJCholesky(3, real(1.5)))
     with pyro.plate("data", 2):
@@ -54,6 +61,7 @@ def dependent_bound(y):
 PROGRAMS = {
     "many_shapes": (many_shapes, 3, 1 + 2 + 4),
     "outer_plate": (outer_plate, 3, 3),
+    "outer_rows": (outer_rows, 3, 2),
     "shared_correlation": (shared_correlation, 1, 3),
     "dependent_bound": (dependent_bound, 3, 2),
 }

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from scipy.optimize import minimize, rosen, rosen_der
+from torch.nn.functional import softplus
 
 from pyrometer.inference.energy.lbfgs import minimise
 
@@ -63,17 +64,24 @@ def test_what_has_no_minimum_or_no_finite_start_has_not_converged():
 
 
 def test_a_plateau_behind_a_valley_is_not_jumped_onto():
-    """A square of a logistic, which is flat far out, and the slopes of its log-derivative on both sides."""
+    """An angle within (0, 3) by its unconstrained coordinate, whose curvature at the start promises too much."""
 
     def objective(x):
-        return (1e3 * (x.sigmoid() - 0.3).square() - 0.7 * (x.sigmoid() * (-x).sigmoid()).clamp(min=1e-300).log()).sum(
-            -1
-        )
+        misfit = (2 * (3 * x.sigmoid()).cos() - 1.1).square()
+        return (1e2 * misfit + softplus(x) + softplus(-x)).sum(-1)
 
-    found = minimise(objective, torch.linspace(-6, 6, 40, dtype=torch.float64).unsqueeze(-1), steps=100)
-    grid = torch.linspace(-3, 1, 400_001, dtype=torch.float64).unsqueeze(-1)
+    found = minimise(objective, 2 * torch.randn(60, 1, dtype=torch.float64), steps=100)
+    grid = torch.linspace(-3, 3, 600_001, dtype=torch.float64).unsqueeze(-1)
     assert found.converged.all()
-    torch.testing.assert_close(found.values, objective(grid).min().expand(40), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.values, objective(grid).min().expand(60), rtol=0, atol=1e-6)
+
+
+def test_no_step_goes_uphill():
+    """Far from the minimum of sqrt(1 + x^2) a full step overshoots ever more."""
+    starts = torch.linspace(-40, 40, 60, dtype=torch.float64).unsqueeze(-1)
+    found = minimise(lambda x: (1 + x.square()).sqrt().sum(-1), starts, steps=100)
+    assert found.converged.all()
+    torch.testing.assert_close(found.values, torch.ones(60).double(), rtol=0, atol=1e-9)
 
 
 def test_single_precision_arrives_as_far_as_rounding_lets_it():
