@@ -82,13 +82,15 @@ def main() -> int:
         prog="python -m benchmarks.calibration", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--latents", type=int, nargs="+", default=[2, 10, 50])
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--repeats", type=int, nargs="+", default=[200], help="for each number of latents, or for all")
     parser.add_argument("--processes", type=int, default=2, help="repeats at a time, one thread each")
     parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the table")
     chosen = parser.parse_args()
     asked: list[tuple[int, int | None]] = [(latents, None) for latents in chosen.latents]
     asked.append((max(chosen.latents), TOO_FEW))
-    groups = [[Case(*settings, seed) for seed in range(chosen.repeats)] for settings in asked]
+    repeats = chosen.repeats * len(chosen.latents) if len(chosen.repeats) == 1 else chosen.repeats
+    counts = [*repeats, repeats[-1]]
+    groups = [[Case(*settings, seed) for seed in range(count)] for settings, count in zip(asked, counts, strict=True)]
     text, calibrated = report(groups, measure_all(groups, chosen.processes))
     write_block(chosen.results, "calibration", f"{text}\n\n{provenance('benchmarks.calibration')}")
     print(text)

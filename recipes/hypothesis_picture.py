@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import ImageDataset
 from ..guides import DigitAndStyle
 from ..inference.energy import EnergyView
-from ..inference.energy.importance import reliable_pareto_k
+from ..inference.energy.free_energy import reliable_pareto_k
 from ..models import SemiSupervisedVAE
 from .image_grid import draw_grid
 

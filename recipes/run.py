@@ -117,4 +117,7 @@ def _reached(recipe: Recipe, data: int = 200, draws: int = 500) -> dict[str, Any
         "elbo_error": table.negative_elbo_error.item() / count,
         "held_out": count,
     }
+    if "pareto_k" in table:
+        # Above about 0.7 the estimate of F_1 is not reliable, and its error too small.
+        energies["free_energy_pareto_k"] = float(table.pareto_k.max())
     return energies | dict(recipe.score(recipe.model, recipe.guide) if recipe.score else {})

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from ..energy.elbo_gap import elbo_gap
-from ..energy.importance import reliable_pareto_k
+from ..energy.free_energy import reliable_pareto_k
 from ..energy.view import BoundView
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -78,6 +78,11 @@ def diagnose(view: BoundView, guide: Callable, draws: int = 1000) -> Diagnosis:
 
 def _verdict(table: xr.Dataset, criterion: str, limit: float, unreliable: int, count: int) -> str:
     whole = "data" not in table.sizes
+    if not np.isfinite(table.negative_elbo.item()):
+        return (
+            "Do not take the guide's draws for the posterior: its ELBO is not finite, as some draws lie outside the "
+            "support of the program's latents; give the guide the same supports."
+        )
     unit = " nats" if criterion == "gap" else ""
     over = "the data as a whole" if whole else f"all {count} data"
     size = 1 if whole else count

@@ -96,8 +96,16 @@ def _split(table: xr.Dataset, view: BoundView, guide: Callable, draws: int, step
         return table.assign_attrs(no_own_family=str(reason))
     assert best.per_datum is not None
     assert best.per_datum_error is not None
-    table = _with(table, _parts(table, "", best.value, best.standard_error), "")
-    return _with(table, _parts(table, "_per_datum", best.per_datum, best.per_datum_error), "_per_datum")
+    # Where the optimiser has left the support of the program, the amortised member is the best that is known.
+    bound = torch.from_numpy(table.negative_elbo_per_datum.values)
+    bound_error = torch.from_numpy(table.negative_elbo_error_per_datum.values)
+    found = best.per_datum.isfinite()
+    value = torch.where(found, best.per_datum, bound)
+    error = torch.where(found, best.per_datum_error, bound_error)
+    factor = view.structure.subsampling
+    total = table.negative_elbo.item() + factor * (value - bound).nan_to_num(0.0).sum()
+    table = _with(table, _parts(table, "", total, factor * error.square().sum().sqrt()), "")
+    return _with(table, _parts(table, "_per_datum", value, error), "_per_datum")
 
 
 def _parts(table: xr.Dataset, ending: str, best: Tensor, error: Tensor) -> dict[str, Tensor]:

@@ -6,17 +6,16 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from .free_energy import FreeEnergy
+from .free_energy import FreeEnergy, reliable_pareto_k
 from .importance import (
     bound_log_weights,
     estimate_free_energy,
     jensen_gap_error,
     mean_free_energy,
-    reliable_pareto_k,
 )
 from .landscape import landscape
 from .log_weights import LogWeights
-from .methods import AUTOMATIC_DIMENSIONS
+from .methods import quadrature_is_quick
 from .problem import Problem
 from .view import BoundView
 
@@ -74,7 +73,7 @@ def _free_energy(view: BoundView, guide: Callable, estimate: FreeEnergy, method:
         return view.free_energy(method="enumerate")
     if method == "importance":
         return estimate
-    if landscape(view.program, {}).dimension <= AUTOMATIC_DIMENSIONS:
+    if quadrature_is_quick(landscape(view.program, {})):
         return view.free_energy(guide=guide)
     reliable = reliable_pareto_k(estimate.evidence["draws"])
     if (estimate.evidence["pareto_k"] < reliable).all():

@@ -1,5 +1,6 @@
 r"""The result of every free-energy method:  F_beta(x) = -(1/beta) log of the integral of exp(-beta E(x, z)) over z."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from torch import Tensor
 from .base_measure import Base
 from .scoring import Term
 
-__all__ = ["Bound", "FreeEnergy", "exact", "temper_terms"]
+__all__ = ["Bound", "FreeEnergy", "exact", "reliable_pareto_k", "temper_terms"]
 
 Bound = Literal["exact", "upper", "lower", "estimate"]
 
@@ -46,11 +47,29 @@ class FreeEnergy:
     evidence: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        if self.value.dim():
+            return f"F of {tuple(self.value.shape)} draws, {self.value.tolist()} nats ({self._kind()})"
         error = "" if self.bound == "exact" else f" ± {self.standard_error.item():.2g}"
+        return f"F = {self.value.item():.6g}{error} nats ({self._kind()}){self._caveat()}"
+
+    def _kind(self) -> str:
         kind = {"upper": "upper bound, estimated", "lower": "lower bound, estimated"}.get(self.bound, self.bound)
-        return (
-            f"F = {self.value.item():.6g}{error} nats ({kind}; {self.method}, beta = {self.beta:g}, base {self.base})"
-        )
+        of = " of simulated data" if self.method == "bidirectional" else ""
+        return f"{kind}{of}; {self.method}, beta = {self.beta:g}, base {self.base}"
+
+    def _caveat(self) -> str:
+        if "pareto_k" in self.evidence:
+            k = torch.as_tensor(self.evidence["pareto_k"]).max().item()
+            if not k <= reliable_pareto_k(self.evidence["draws"]):
+                return f"; not reliable: Pareto k is up to {k:.2f}"
+        if self.method == "annealing" and self.standard_error.isnan():
+            return "; error withheld: log weights spread too much, take more temperatures"
+        return ""
+
+
+def reliable_pareto_k(draws: int) -> float:
+    """The largest reliable Pareto k of S draws, min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024, section 3.2.4)."""
+    return min(1 - 1 / math.log10(draws), 0.7)
 
 
 def temper_terms(terms: Mapping[str, Term], latents: Collection[str], beta: float, base: Base) -> dict[str, Term]:

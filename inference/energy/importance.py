@@ -151,11 +151,6 @@ def log_mean_without_each(log_weights: Tensor) -> Tensor:
     return log_sum + torch.log1p(-(log_weights - log_sum).exp()) - math.log(len(log_weights) - 1)
 
 
-def reliable_pareto_k(draws: int) -> float:
-    """The largest reliable Pareto k of S draws, min(1 - 1 / log10 S, 0.7) (Vehtari et al. 2024, section 3.2.4)."""
-    return min(1 - 1 / math.log10(draws), 0.7)
-
-
 def effective_sample_size(log_weights: Tensor) -> Tensor:
     """(sum w)^2 / sum w^2, (N,), from log weights (S, N)."""
     return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()

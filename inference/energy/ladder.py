@@ -10,7 +10,7 @@ from torch import Tensor
 from .annealed_ladder import annealed_rungs
 from .enumeration import enumerated_ladder
 from .landscape import landscape
-from .methods import AUTOMATIC_DIMENSIONS
+from .methods import quadrature_is_quick
 from .minimum import zero_temperature
 from .modes import find_modes
 from .problem import Problem
@@ -59,8 +59,8 @@ def _checked(betas: Sequence[float]) -> list[float]:
 def _automatic(problem: Problem) -> str:
     if problem.discrete:
         return "enumerate"
-    few = landscape(problem.program, problem.given).dimension <= AUTOMATIC_DIMENSIONS
-    return "quadrature" if few else "annealing"
+    quick = quadrature_is_quick(landscape(problem.program, problem.given))
+    return "quadrature" if quick else "annealing"
 
 
 def _values(

@@ -18,10 +18,11 @@ __all__ = ["laplace_free_energy"]
 def laplace_free_energy(problem: Problem, guide: Callable | None = None) -> FreeEnergy:
     r"""F_beta from a Gaussian at every distinct mode of f_beta, in unconstrained coordinates.
 
-    Exact where f_beta is a Gaussian density of the coordinates. Elsewhere its error is of order 1/n for n observations
-    a latent, and unknown: ``standard_error`` is nan. Where the curvature at a mode has a direction without a
-    downward bend, the mode is not counted, and the value is nan if none is left, or the highest point found is not
-    stationary.
+    Exact where f_beta is a Gaussian density of the coordinates. The ends of a bounded support count only as far as the
+    coordinates know them, so that at high temperatures it can be far off. Elsewhere its error is of order 1/n for n
+    observations a latent, and unknown: ``standard_error`` is nan. Where the curvature at a mode has a direction without
+    a downward bend, the mode is not counted, and the value is nan if none is left, or the highest point found is
+    not stationary.
 
     Raises:
         ValueError: if no free latent is continuous, or the density is finite at no start.

@@ -10,17 +10,14 @@ import torch
 from .annealed_free_energy import annealed_free_energy
 from .bidirectional import bidirectional_free_energy
 from .enumeration import enumerated_free_energy
-from .free_energy import FreeEnergy
-from .importance import importance_free_energy, reliable_pareto_k
-from .landscape import landscape
+from .free_energy import FreeEnergy, reliable_pareto_k
+from .importance import importance_free_energy
+from .landscape import Landscape, landscape
 from .laplace import laplace_free_energy
 from .problem import Problem
 from .quadrature import quadrature_free_energy
 
-__all__ = ["METHODS", "free_energy"]
-
-AUTOMATIC_DIMENSIONS = 2
-"""The most dimensions that quadrature is chosen for."""
+__all__ = ["METHODS", "free_energy", "quadrature_is_quick"]
 
 
 def _enumerate(problem: Problem, guide: Callable | None = None) -> FreeEnergy:  # noqa: ARG001 - exact without it
@@ -66,7 +63,7 @@ def _automatic(problem: Problem, guide: Callable | None) -> FreeEnergy:
         return METHODS["enumerate"](problem, guide)
     passed_over: dict[str, str] = {}
     land = landscape(problem.program, problem.given)
-    if land.dimension <= AUTOMATIC_DIMENSIONS:
+    if quadrature_is_quick(land):
         try:
             return quadrature_free_energy(problem, guide)
         except ValueError as error:
@@ -78,6 +75,11 @@ def _automatic(problem: Problem, guide: Callable | None) -> FreeEnergy:
             return _with_evidence(found, passed_over)
         passed_over["importance"] = f"Pareto k is {k.max().item():.2f}: the guide's draws do not cover the posterior."
     return _with_evidence(annealed_free_energy(problem, guide), passed_over)
+
+
+def quadrature_is_quick(land: Landscape) -> bool:
+    """Up to two dimensions by datum, and three for a few data: a lattice has some 10^5 points then."""
+    return land.dimension <= 2 or (land.dimension == 3 and land.groups <= 10)
 
 
 def _with_evidence(found: FreeEnergy, passed_over: dict[str, str]) -> FreeEnergy:

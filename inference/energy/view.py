@@ -152,16 +152,17 @@ class BoundView:
                 own are draws, for each of which F is computed: they come first in the result.
             options: those of the method.
 
-        ============= =========================================================== ==========================
-        method        for                                                         options
-        ============= =========================================================== ==========================
+        ============= ======================================================= ======================================
+        method        for                                                     options
+        ============= ======================================================= ======================================
         enumerate     every latent discrete: exact
         quadrature    one to three continuous dimensions, by datum or in all
-        importance    draws from a guide, Pareto-smoothed                         draws
-        annealing     any dimensions, from the prior and from a guide             chains, temperatures
+        importance    draws from a guide, Pareto-smoothed                     draws
+        annealing     any dimensions, from the prior and from a guide         chains, temperatures, resample, compile
         laplace       a Gaussian at every mode: quick, of unknown error
-        bidirectional data simulated from the model: bounds from both sides       chains, temperatures
-        ============= =========================================================== ==========================
+        bidirectional bounds from both sides at beta = 1, on data that are    chains, temperatures, compile
+                      simulated from the model in place of those bound
+        ============= ======================================================= ======================================
 
         Discrete latents beside continuous ones are summed out exactly, tempered, inside every method.
 

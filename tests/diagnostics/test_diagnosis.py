@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyrometer import EnergyView, diagnose
-from pyrometer.inference.energy.importance import reliable_pareto_k
+from pyrometer.inference.energy.free_energy import reliable_pareto_k
 
 Y = torch.tensor([0.3, -0.1, 1.2], dtype=torch.float64)
 PRECISION = 2.0**-2 + 0.5**-2

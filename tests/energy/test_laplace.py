@@ -38,7 +38,7 @@ def test_a_positive_latent_is_approximated_in_its_logarithm():
     constant = 2.5 * math.log(0.7) - math.lgamma(2.5) - torch.lgamma(y + 1).sum().item()
     log_z = constant + a * math.log(a / b) - a + 0.5 * math.log(2 * math.pi / a)
     found = EnergyView(gamma_poisson).bind(y).free_energy(method="laplace")
-    assert found.value.item() == pytest.approx(-log_z, abs=1e-9)
+    assert found.value.item() == pytest.approx(-log_z, abs=1e-7)
     exact = constant + math.lgamma(a) - a * math.log(b)
     assert found.value.item() == pytest.approx(-exact, abs=1.5 / (12 * a))  # Stirling's next term
 

@@ -27,8 +27,12 @@ def test_few_dimensions_are_integrated_by_quadrature(linear_gaussian):
     assert linear_gaussian(2).view.free_energy().method == "quadrature"
 
 
+def test_three_dimensions_are_integrated_for_few_data(linear_gaussian):
+    assert linear_gaussian(4).view.free_energy().method == "quadrature"
+
+
 def test_more_dimensions_are_annealed_without_a_guide(linear_gaussian):
-    model = linear_gaussian(3)
+    model = linear_gaussian(4)
     found = model.view.free_energy()
     assert found.method == "annealing"
     assert found.evidence["passed_over"] == {}
@@ -37,14 +41,14 @@ def test_more_dimensions_are_annealed_without_a_guide(linear_gaussian):
 
 
 def test_a_good_guide_is_enough(linear_gaussian):
-    model = linear_gaussian(3)
+    model = linear_gaussian(4)
     found = model.view.free_energy(guide=lambda x: model.guide(x, widen=1.2))
     assert found.method == "importance"
     assert found.evidence["passed_over"] == {}
 
 
 def test_a_poor_guide_is_passed_over_and_the_reason_given(linear_gaussian):
-    model = linear_gaussian(3)
+    model = linear_gaussian(4)
     found = model.view.free_energy(guide=lambda x: model.guide(x, widen=0.3))
     assert found.method == "annealing"
     assert "Pareto k is" in found.evidence["passed_over"]["importance"]

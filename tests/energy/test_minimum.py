@@ -164,12 +164,12 @@ def test_every_distinct_minimum_is_reported_with_its_energy_the_lowest_first():
 def test_minima_that_differ_by_rounding_alone_tie():
     def program():
         z = pyro.sample("z", dist.Normal(real(0.3), 3.0))
-        wells = 1e3 * ((z - 0.3).square() - 4).square()
-        pyro.factor("wells", 1e4 / 3 - wells - dist.Normal(real(0.3), 3.0).log_prob(z))
+        wells = 0.05 * ((z - 0.3).square() - 4).square()
+        pyro.factor("wells", 1 / 3 - wells - dist.Normal(real(0.3), 3.0).log_prob(z))
 
     lowest = EnergyView(program).bind().zero_temperature(starts=32)
     assert lowest.ties == 2
-    torch.testing.assert_close(lowest.minima["z"].sort().values, real(-1.7, 2.3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(lowest.minima["z"].sort().values, real(-1.7, 2.3), rtol=0, atol=1e-4)
 
 
 def far_well():
