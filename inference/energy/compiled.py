@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import pyro
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -35,7 +36,8 @@ def compiled(components: Callable[[Tensor], tuple[Tensor, Tensor]], example: Ten
         return tuple(parts_at(components, u))
 
     try:
-        with torch.no_grad():
+        # A compilation that fails leaves torch's validation of distributions switched off; the block puts it back.
+        with torch.no_grad(), pyro.validation_enabled(False):
             evaluate(example)  # how draws are vectorised is found out by comparing values, which a trace has not
             graph = make_fx(evaluate)(example)
             fast = torch.compile(graph, dynamic=False)

@@ -28,7 +28,7 @@ def test_few_dimensions_are_integrated_by_quadrature(linear_gaussian):
 
 
 def test_three_dimensions_are_integrated_for_few_data(linear_gaussian):
-    assert linear_gaussian(4).view.free_energy().method == "quadrature"
+    assert linear_gaussian(3).view.free_energy().method == "quadrature"
 
 
 def test_more_dimensions_are_annealed_without_a_guide(linear_gaussian):
