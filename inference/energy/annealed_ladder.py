@@ -14,7 +14,6 @@ from torch import Tensor
 from .annealed_free_energy import (
     Estimate,
     combined,
-    default_chains,
     estimate_log_z,
     starting_distributions,
 )
@@ -33,6 +32,8 @@ TEMPERATURES_PER_NAT = 10
 SPREAD = 0.3
 """What the temperatures of one leg are chosen for: a ladder has many legs."""
 MOST_TEMPERATURES = 2000
+CHAINS = 64
+"""Of fewer chains the error of a variance, and so of a heat capacity, has a heavy tail: then it is withheld."""
 DWELL = 50
 """Transitions at each rung, whose states give U and c."""
 
@@ -56,7 +57,7 @@ def annealed_rungs(
     nearest = min(betas, key=lambda beta: abs(math.log(beta)))
     starts, _ = starting_distributions(land, guide)
     paths = [bridge(land, origin, nearest, base) for origin in starts]
-    arrived = [run_path(path, chains or default_chains(land), None) for path in paths]
+    arrived = [run_path(path, chains or CHAINS, None) for path in paths]
     estimates = [estimate_log_z(annealed.log_weights) for annealed in arrived]
     _, _, disagree = combined(estimates)
     begun = _chains(arrived[_better(estimates, disagree)])
@@ -165,4 +166,6 @@ def _rung(log_weights: Tensor, energy: Tensor, square: Tensor, beta: float) -> R
     values = [count * all_ - (count - 1) * each.mean(0) for all_, each in zip(plain, without, strict=True)]
     estimate = estimate_log_z(log_weights)
     errors = [estimate.error / beta, *map(jackknife_error, without)]
+    if count < CHAINS:
+        errors[-1] = torch.full_like(errors[-1], math.nan)
     return Rung(-estimate.log_z / beta, *values, *[torch.where(estimate.reliable, error, math.nan) for error in errors])

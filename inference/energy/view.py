@@ -215,7 +215,8 @@ class BoundView:
             base: the base measure. With ``"prior"`` the energy is that of the data, and H = -KL(p_beta, prior).
             given: latents held fixed.
             method: ``"enumerate"``, ``"quadrature"`` or ``"annealing"``; ``"auto"`` takes the first that applies.
-            chains: how many chains are annealed; one run gives all rungs.
+            chains: how many chains are annealed, by default 64; one run gives all rungs. With fewer, the error of the
+                heat capacity is withheld.
 
         Returns:
             A Dataset over ``beta``, and ``data`` where data are independent: ``free_energy``, ``mean_energy``,
