@@ -30,7 +30,7 @@ __all__ = [
 UNRELIABLE = 1.5
 """No standard error is given where log weights spread by more than this many nats."""
 JACKKNIFE_HOLDS = 0.8
-"""Up to this spread the jackknife's error of log-normal weights is right within a tenth, from 16 chains on."""
+"""Up to this spread the jackknife's variance of log-normal weights is right within a twentieth, from 16 chains on."""
 DISAGREEMENT = 2.0
 """Two paths are said to disagree where they differ by more than this many standard errors."""
 
@@ -65,10 +65,10 @@ def annealed_free_energy(
     errors and 3 nats. Then the lower F is reported, with the difference as its error, and the datum is marked in
     ``evidence["disagree"]``. One path alone cannot show this.
 
-    The standard error is the jackknife's. Where log weights spread by more than 0.8 nats, and the jackknife begins to
-    be too small, it is at least that of log-normal weights, sqrt((e^v / a - 1) / S), with v the variance of log w over
-    the share a of chains whose weight is more than e^-5 of the mean. Where v is above 1.5^2, or a below 1/2, it is
-    withheld (nan): take more temperatures.
+    The standard error is the jackknife's. Where log weights spread by more than 0.8 nats the squared error is the mean
+    of the jackknife's, which is then too small, and that of log-normal weights, which from so few chains is as much too
+    large: (e^v / a - 1) / S, with v the variance of log w over the share a of chains whose weight is more than e^-5 of
+    the mean. Where v is above 1.5^2, or a below 1/2, it is withheld (nan): take more temperatures.
 
     Args:
         problem: what is asked.
@@ -110,9 +110,9 @@ def estimate_log_z(log_weights: Tensor) -> Estimate:
     """log Z by group from the log weights (S, G) of independent chains."""
     log_z, jackknife = jackknifed_log_mean(log_weights)
     spread, share = log_weight_spread(log_weights)
-    log_normal = ((spread.square().exp() / share - 1) / len(log_weights)).sqrt()
-    error = torch.where(spread > JACKKNIFE_HOLDS, torch.maximum(jackknife, log_normal), jackknife)
-    error = error.nan_to_num(math.inf, math.inf)
+    variance, log_normal = jackknife.square(), (spread.square().exp() / share - 1) / len(log_weights)
+    variance = torch.where(spread > JACKKNIFE_HOLDS, (variance + log_normal) / 2, variance)
+    error = variance.sqrt().nan_to_num(math.inf, math.inf)
     reliable = (spread <= UNRELIABLE) & (share >= 0.5)
     return Estimate(log_z, error, reliable, spread, effective_sample_size(log_weights))
 
