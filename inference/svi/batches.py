@@ -16,6 +16,7 @@ class Batches(Protocol):
     """What the loop asks of its data."""
 
     generator: torch.Generator | None  # whose state belongs to a checkpoint
+    ahead: bool  # whether batches may be made before their time: to make one draws nothing from a global generator
 
     @property
     def steps(self) -> int | None:
@@ -83,7 +84,7 @@ class LoaderBatches:
                 f"data must be readable once an epoch, but an iterator ({type(loader).__name__}) is spent after the "
                 "first: give a list of batches, a DataLoader, or an object whose __iter__ starts anew."
             )
-        self.loader, self.device, self.total = loader, device, None
+        self.loader, self.device, self.total, self.ahead = loader, device, None, False
         self.generator: torch.Generator | None = getattr(loader, "generator", None)
         self.steps = _length(loader)
         if self.steps == 0:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from .bfloat16 import has_bfloat16_products
 from .data import Batch, Unconverted
+from .objective import Numbers
 from .pair import Pair
 
 if TYPE_CHECKING:
@@ -23,16 +25,25 @@ def make_fabric(accelerator: str, precision: Any) -> "Fabric":
     """
     from lightning.fabric import Fabric  # an import of seconds, so only where it is needed
 
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    fabric = Fabric(accelerator=accelerator, devices=1, precision="32-true" if precision == "bf16" else precision)
+    if precision == "bf16" and not has_bfloat16_products(fabric.device):
+        raise ValueError(
+            f'precision="bf16" needs a processor that multiplies bfloat16 numbers, which that of {fabric.device} does '
+            'not: leave it at "32-true", which is faster there.'
+        )
     if fabric.strategy.precision.precision.startswith("16"):
         raise ValueError(
             f"precision must not be {precision!r}: float16 ends at 65504, and sums of log-probabilities do not. "
-            'Pass "bf16-mixed" or "32-true".'
+            'Pass "bf16" or "32-true".'
         )
     return fabric
 
 
-def set_up(fabric: "Fabric", pair: Pair, optimizer: Optimizer) -> tuple[Callable[[Batch, float], Tensor], Optimizer]:
+Loss = Callable[[Batch, Numbers], Tensor]
+"""Of a batch, with the objective's numbers at this moment of the training."""
+
+
+def set_up(fabric: "Fabric", pair: Pair, optimizer: Optimizer) -> tuple[Loss, Optimizer]:
     """The loss of a batch, evaluated in the precision of the training, and the optimizer.
 
     Mixed precision rounds what goes into matrix products; data stay as they are, since a log-probability of rounded
@@ -43,5 +54,5 @@ def set_up(fabric: "Fabric", pair: Pair, optimizer: Optimizer) -> tuple[Callable
     if precision == "32-true" and fabric.world_size == 1:
         return pair, optimizer  # the wrappers would do nothing here and cost some percent of a small step
     if precision.endswith("mixed"):
-        return lambda batch, progress: module(Unconverted(batch), progress), wrapped
+        return lambda batch, numbers: module(Unconverted(batch), numbers), wrapped
     return module, wrapped

@@ -1,6 +1,7 @@
 """Stochastic variational inference: train a model and its guide on data."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor
 
 from .batches import as_batches
+from .bfloat16 import BFloat16Products
+from .compiled.engine import worthwhile
 from .data import BATCH_SIZE, Batch
 from .device import make_fabric, set_up
 from .pair import Pair, training_mode
 from .preparation import (
     build_optimizer,
+    check_compile,
     check_length,
     check_loss,
     check_schedule,
@@ -24,7 +28,7 @@ from .preparation import (
 from .random_state import preserved_random_state
 from .run import Row, RunDirectory, open_directory
 from .temperature import at_temperature
-from .training import Training
+from .training import Training, make_engine
 
 __all__ = ["Fit", "fit"]
 
@@ -40,6 +44,7 @@ class Fit:
             ``rate``, the learning rate of its last step; and what ``on_epoch`` gave.
         seconds: time spent in training, over all resumes.
         out: the folder of the run, if there is one.
+        engine: how steps were taken, in a line.
     """
 
     model: Callable
@@ -47,6 +52,7 @@ class Fit:
     history: list[Row]
     seconds: float
     out: Path | None = None
+    engine: str = "plain steps"
 
     @property
     def loss(self) -> float:
@@ -69,7 +75,7 @@ class Fit:
         return f"Fit(loss={self.loss:.4f} nats per datum, {length}{place})"
 
 
-def fit(  # noqa: PLR0913 - a training has this many independent choices, and all but three have a default
+def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choices, and all but three have a default
     model: Callable,
     guide: Callable,
     data: Mapping[str, Any] | Iterable[Batch],
@@ -87,6 +93,7 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
     resume: bool = False,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
+    compile: bool | str = "auto",
     accelerator: str = "auto",
     precision: Any = "32-true",
 ) -> Fit:
@@ -104,7 +111,8 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
             each a dict of such tensors, for an objective that takes them; or anything that gives batches which are
             such dicts, as often as it is iterated, for example a DataLoader.
         objective: a Pyro ELBO object, by default ``Trace_ELBO()``, or a function (model, guide, **batch) that gives a
-            scalar tensor. A function with an argument ``progress`` gets the fraction of the training that is done.
+            scalar tensor. A function with an argument ``progress`` gets the fraction of the training that is done; one
+            that has a method ``numbers`` gets, by name, what that makes of the fraction.
         epochs: passes over the data, of streams over the one with the most batches; or
         steps: gradient steps. Exactly one of the two.
         batch_size: rows of a batch; None: all at every step; for streams also a dict; for a loader, nothing.
@@ -122,12 +130,22 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
             reaches. Where there is nothing to resume a new run is started. A finished run is loaded.
         settings: anything else that makes the run what it is (plain JSON); kept, and compared when it is resumed.
         progress: show a bar on standard error.
+        compile: whether whole steps are compiled, from the programs as they are: True, False, or "auto", where so many
+            steps are to come that it pays. Compiled steps give the numbers of plain ones up to rounding, which is
+            checked before they are taken; what cannot be compiled is taken plainly, and :attr:`Fit.engine` says why
+            (with True, a warning does). A run that is resumed goes on as it began.
         accelerator: as Lightning Fabric has it: "auto", "cpu", "cuda", ...
-        precision: likewise: "32-true", "bf16-mixed", ...; mixed precision leaves the data as they are.
+        precision: likewise: "32-true", ...; or "bf16", which takes matrix products in bfloat16 and all else in float32.
+            "bf16-mixed", Fabric's own, takes more in bfloat16 and is not compiled; it leaves the data as they are.
 
     Warning:
         Of a network that a plain function names by ``pyro.module``, only the weights are trained and kept: it stays in
         its mode and on its device, and its buffers are in no checkpoint. Make it part of a module.
+
+    Warning:
+        A compiled step has what the programs do in Python built in: a number that they read from an attribute, or a
+        tensor that is replaced by another (a change in place is seen), stays what it was. What ``on_epoch`` changes is
+        noticed by a check every 40 steps or more, and ends the compiled steps with a warning.
 
     Returns:
         The trained pair with its history. The modules are in evaluation mode, on the device of the training.
@@ -153,6 +171,7 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
     """
     check_length(epochs, steps)
     check_schedule(schedule)
+    check_compile(compile)
     directory = open_directory(out, resume)
     seed = check_seed(directory.seed if directory is not None and seed is None else seed)
     tempered = at_temperature(objective, beta)
@@ -161,7 +180,7 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
     if directory is not None:
         what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
         how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
-        where = {"device": fabric.device.type, "precision": precision}
+        where = {"device": fabric.device.type, "precision": precision, "compile": compile}
         directory.describe({**what, **how, **where}, settings, {"epochs": epochs, "steps": steps})
     pair = Pair(model, guide, tempered, fabric.device)
     with preserved_random_state(), training_mode(pair):
@@ -169,18 +188,25 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
         pyro.set_rng_seed(seed)
         data_size = inspect_pair(pair, samples, batches.total)
         loss, built = set_up(fabric, pair, build_optimizer(optimizer, pair.trainable()))
-        check_loss(pair, loss, samples[0])
-        training = Training(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size)
+        seconds = check_loss(pair, loss, samples[0])
+        products = BFloat16Products if precision == "bf16" else nullcontext
+        training = Training(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size, products)
+        state = None if directory is None else directory.load(training.uses_progress)
+        # A resumed run goes on as it began: compiled steps are rounded in another way.
+        training.compile = compile if state is None else state["compile"]
+        if training.compile == "auto":
+            training.compile = worthwhile(3 * seconds, training.total)
+        training.engine = make_engine(training, asked=compile is True) if training.compile else None
         if directory is None:
             training.run(None, progress)
         else:
-            _train_in(directory, training, progress)
-    return Fit(model, guide, training.history, training.seconds, None if directory is None else directory.path)
+            _train_in(directory, training, state, progress)
+    path = None if directory is None else directory.path
+    return Fit(model, guide, training.history, training.seconds, path, training.how)
 
 
-def _train_in(directory: RunDirectory, training: Training, show: bool) -> None:
+def _train_in(directory: RunDirectory, training: Training, state: dict[str, Any] | None, show: bool) -> None:
     """Train from where the run in the directory is, to the end, and leave there what can be loaded or resumed."""
-    state = directory.load(training.uses_progress)
     if state is not None:
         training.load(state)
     if not training.finished:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,15 @@ from torch import Tensor
 from ..energy.stable_enumeration import stable_enumeration
 from .data import Batch
 
-__all__ = ["Objective", "as_objective"]
+__all__ = ["Numbers", "Objective", "as_objective", "no_numbers"]
+
+Numbers = Mapping[str, float | Tensor]
+"""What in an objective depends on the progress, by name."""
+
+
+def no_numbers(progress: float) -> dict[str, float]:  # noqa: ARG001 - whatever it is
+    """The loss depends on nothing but weights and data."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -22,21 +30,23 @@ class Objective:
     """A loss in nats, and what the loop has to know about it.
 
     Attributes:
-        loss: (model, guide, batch, progress) to a scalar tensor; progress in [0, 1] is the part of the training that
-            is done.
+        loss: (model, guide, batch, numbers) to a scalar tensor.
+        numbers: of a progress in [0, 1], which is the part of the training that is done: all that the loss depends on
+            beside weights and data, as Python computes it. A graph of the loss takes these as inputs.
         is_elbo: one of Pyro's, in which a batch counts as the program says and a site is enumerated only on request.
         enumerates: discrete sites marked for it are summed out.
         accumulates: the call adds to the gradients itself, and its result has none.
-        uses_progress: the loss depends on ``progress``.
-        gradient_factor: progress to what such gradients are yet to be multiplied by, where the loss already is.
+        uses_progress: the loss depends on the progress.
+        gradient_factor: numbers to what such gradients are yet to be multiplied by, where the loss already is.
     """
 
-    loss: Callable[[Callable, Callable, Batch, float], Tensor]
+    loss: Callable[[Callable, Callable, Batch, Numbers], Tensor]
+    numbers: Callable[[float], dict[str, float]] = no_numbers
     is_elbo: bool = False
     enumerates: bool = False
     accumulates: bool = False
     uses_progress: bool = False
-    gradient_factor: Callable[[float], float] | None = None
+    gradient_factor: Callable[[Numbers], float | Tensor] | None = None
 
 
 def as_objective(objective: Any) -> Objective:
@@ -60,23 +70,33 @@ def as_objective(objective: Any) -> Objective:
         # Pyro's own sums are infinite, or finite and wrong, where factors disagree by a few hundred nats.
         differentiable = stable_enumeration()(differentiable)
     if differentiable:
-        return Objective(functools.partial(_differentiable, differentiable), True, enumerates)
+        return Objective(functools.partial(_differentiable, differentiable), is_elbo=True, enumerates=enumerates)
     if accumulating:
-        return Objective(functools.partial(_accumulating, accumulating), True, enumerates, True)
+        return Objective(
+            functools.partial(_accumulating, accumulating), is_elbo=True, enumerates=enumerates, accumulates=True
+        )
+    loss = functools.partial(_with_numbers, objective)
+    numbers = getattr(objective, "numbers", None)
+    if numbers is not None:
+        return Objective(loss, numbers, uses_progress=True)
     if "progress" in inspect.signature(objective).parameters:
-        return Objective(functools.partial(_with_progress, objective), uses_progress=True)
-    return Objective(functools.partial(_differentiable, objective))
+        return Objective(loss, _progress, uses_progress=True)
+    return Objective(loss)
 
 
-def _differentiable(loss: Callable, model: Callable, guide: Callable, batch: Batch, _progress: float) -> Tensor:
+def _progress(progress: float) -> dict[str, float]:
+    return {"progress": progress}
+
+
+def _differentiable(loss: Callable, model: Callable, guide: Callable, batch: Batch, _numbers: Numbers) -> Tensor:
     return _checked(loss(model, guide, **batch))
 
 
-def _with_progress(loss: Callable, model: Callable, guide: Callable, batch: Batch, progress: float) -> Tensor:
-    return _checked(loss(model, guide, progress=progress, **batch))
+def _with_numbers(loss: Callable, model: Callable, guide: Callable, batch: Batch, numbers: Numbers) -> Tensor:
+    return _checked(loss(model, guide, **numbers, **batch))
 
 
-def _accumulating(loss: Callable, model: Callable, guide: Callable, batch: Batch, _progress: float) -> Tensor:
+def _accumulating(loss: Callable, model: Callable, guide: Callable, batch: Batch, _numbers: Numbers) -> Tensor:
     # Pyro's ELBOs without a differentiable loss: TraceGraph_ELBO and RenyiELBO.
     value = loss(model, _announcing(guide), **batch)
     if isinstance(value, tuple):

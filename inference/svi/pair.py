@@ -9,7 +9,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from .data import Batch, Unconverted
-from .objective import Objective
+from .objective import Numbers, Objective
 from .pair_checks import module_of
 
 __all__ = ["Pair", "Weights", "training_mode"]
@@ -43,16 +43,30 @@ class Pair(nn.Module):
         if device is not None:
             self.to(device)
 
-    def forward(self, batch: Batch | Unconverted, progress: float) -> Tensor:
-        """The loss of a batch in nats; ``progress`` in [0, 1] is how much of the training is done."""
+    def forward(self, batch: Batch | Unconverted, numbers: Numbers) -> Tensor:
+        """The loss of a batch in nats; ``numbers`` are the objective's at this moment of the training."""
         batch = batch.batch if isinstance(batch, Unconverted) else batch
         with self.on_device():
-            loss = self.objective.loss(*self.programs, batch, progress)
+            loss = self.objective.loss(*self.programs, batch, numbers)
         if self.objective.gradient_factor is not None:
             for leaf in self.leaves().values():
                 if leaf.grad is not None:
-                    leaf.grad.mul_(self.objective.gradient_factor(progress))
+                    leaf.grad.mul_(self.objective.gradient_factor(numbers))
         return loss
+
+    def loss_and_gradients(self, batch: Batch, numbers: Numbers) -> tuple[Tensor, list[Tensor | None]]:
+        """The loss, and its gradient by each of :meth:`trainable`; None where it has none."""
+        leaves = self.trainable()
+        if not self.objective.accumulates:
+            loss = self(batch, numbers)
+            return loss, list(torch.autograd.grad(loss, leaves, allow_unused=True))
+        for leaf in leaves:
+            leaf.grad = None
+        loss = self(batch, numbers)
+        gradients = [leaf.grad for leaf in leaves]
+        for leaf in leaves:
+            leaf.grad = None
+        return loss, gradients
 
     def on_device(self) -> AbstractContextManager:
         """Inside, new tensors are on the device, as those of ``dist.Normal(0.0, 2.0)`` in a program."""

@@ -2,8 +2,9 @@
 
 import functools
 import math
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -17,7 +18,15 @@ from .pair_checks import latent_sites, preserved_buffers, traces
 from .random_state import preserved_random_state
 from .scaling import check_global_latents, full_size
 
-__all__ = ["build_optimizer", "check_length", "check_loss", "check_schedule", "check_seed", "inspect_pair"]
+__all__ = [
+    "build_optimizer",
+    "check_compile",
+    "check_length",
+    "check_loss",
+    "check_schedule",
+    "check_seed",
+    "inspect_pair",
+]
 
 
 def check_length(epochs: int | None, steps: int | None) -> None:
@@ -36,6 +45,12 @@ def check_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2**32 - 1, or None to draw one, got {seed!r}.")
     return seed
+
+
+def check_compile(compile: Any) -> None:
+    """True, False or "auto"."""
+    if compile not in (True, False, "auto"):
+        raise ValueError(f'compile must be True, False or "auto", got {compile!r}.')
 
 
 def check_schedule(schedule: Callable[[float], float] | None) -> None:
@@ -105,8 +120,8 @@ def _inspect_part(pair: Pair, part: dict[str, Tensor], total: int | None) -> int
     return full_size(of_model)
 
 
-def check_loss(pair: Pair, loss: Callable[[Batch, float], Tensor], batch: Batch) -> None:
-    """Evaluate the objective once, under Pyro's validation, and leave everything as it was."""
+def check_loss(pair: Pair, loss: Callable[[Batch, Mapping[str, float]], Tensor], batch: Batch) -> float:
+    """Evaluate the objective once, under Pyro's validation, and leave all as it was; gives the seconds it took."""
     if pair.objective.is_elbo and parts(batch).keys() != {"data"}:
         raise ValueError(
             f"objective must take the streams {sorted(batch)} by name, and an ELBO of Pyro takes one batch: pass a "
@@ -115,8 +130,10 @@ def check_loss(pair: Pair, loss: Callable[[Batch, float], Tensor], batch: Batch)
     with preserved_random_state(), preserved_buffers([pair]), pyro.validation_enabled(True), warnings.catch_warnings():
         # A NaN is reported by the first step, with its site.
         warnings.filterwarnings("ignore", message="Encountered NaN", category=UserWarning)
+        began = time.perf_counter()
         try:
-            loss(batch, 0.0)
+            loss(batch, pair.objective.numbers(0.0))
         finally:
             for leaf in pair.leaves().values():
                 leaf.grad = None
+        return time.perf_counter() - began

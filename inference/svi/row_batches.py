@@ -32,6 +32,7 @@ class TensorBatches:
     """
 
     generator: torch.Generator | None = None
+    ahead = True
 
     def __init__(self, data: Mapping[str, Tensor], batch_size: Any, seed: int, device: torch.device) -> None:
         self.total: int = check_tensors(data, "data")
@@ -43,7 +44,7 @@ class TensorBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         if self.batch_size is None:
-            yield dict(self.data)
+            yield self.data  # the same object every time, by which equal steps are told
             return
         order = permutation(self.total, self.seed, "", number).to(self.device)
         for rows in order.split(self.batch_size):
@@ -122,6 +123,7 @@ class StreamBatches:
 
     generator: torch.Generator | None = None
     total: int | None = None
+    ahead = True
 
     def __init__(self, data: Mapping[str, Any], batch_size: Any, seed: int, device: torch.device) -> None:
         sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(data, batch_size)

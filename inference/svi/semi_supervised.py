@@ -51,16 +51,31 @@ class SemiSupervised:
         unlabelled: dict[str, Tensor],
         labelled: dict[str, Tensor],
         progress: float = 1.0,
+        weight: float | Tensor | None = None,
     ) -> Tensor:
-        """The objective in nats, a scalar with gradient; ``progress`` in [0, 1] is how much of the training is done."""
-        weight = self.self_training(progress) if callable(self.self_training) else self.self_training
+        """The objective in nats, a scalar with gradient.
+
+        Args:
+            model: p(x, y, z).
+            guide: q(y, z | x).
+            unlabelled: a batch of x.
+            labelled: a batch of (x, y).
+            progress: in [0, 1], how much of the training is done.
+            weight: the value of ``self_training``, in place of that at the progress.
+        """
+        weight = self.numbers(progress)["weight"] if weight is None else weight
         bound = self._unlabelled(model, guide, unlabelled, weight)
         fit = Trace_ELBO().differentiable_loss(model, guide, **labelled)
         size, labels = len(next(iter(unlabelled.values()))), len(labelled[self.label])
         classify = -label_log_prob(guide, self.label, labelled).mean()
         return bound + size * (self.labelled_fraction * fit / labels + self.classification_weight * classify)
 
-    def _unlabelled(self, model: Callable, guide: Callable, batch: dict[str, Tensor], weight: float) -> Tensor:
+    def numbers(self, progress: float) -> dict[str, float]:
+        """What depends on the progress; a training computes it before each step."""
+        weight = self.self_training
+        return {"weight": float(weight(progress) if callable(weight) else weight)}
+
+    def _unlabelled(self, model: Callable, guide: Callable, batch: dict[str, Tensor], weight: float | Tensor) -> Tensor:
         free_energy, log_q = enumerate_label(model, guide, self.label, batch)
         # The gradient to q(y|x) passes through `q` alone, the rest through `free_energy` alone.
         held = (log_q.detach().exp() * free_energy).sum()

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from ..energy.temper import temper
 from .data import Batch
-from .objective import Objective, as_objective
+from .objective import Numbers, Objective, as_objective
 
 __all__ = ["Beta", "at_temperature"]
 
 Beta = float | Callable[[float], float]
+BETA = "inverse temperature"
+"""Among the numbers of an objective: no argument can have this name."""
 CHECKED = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -41,7 +43,9 @@ def at_temperature(objective: Any, beta: Beta) -> Objective:
     uses_progress = untempered.uses_progress or callable(beta)
     if not untempered.is_elbo and "beta" in inspect.signature(objective).parameters:
         loss = functools.partial(_passing_beta, untempered, None if is_one else beta)
-        return dataclasses.replace(untempered, loss=loss, uses_progress=uses_progress)
+        return dataclasses.replace(
+            untempered, loss=loss, numbers=_numbers(untempered, beta), uses_progress=uses_progress
+        )
     if is_one:
         return untempered
     if not untempered.is_elbo:
@@ -52,35 +56,50 @@ def at_temperature(objective: Any, beta: Beta) -> Objective:
     _check_elbo(objective)
     loss = functools.partial(_free_energy, untempered, beta)
     factor = functools.partial(_temperature, beta) if untempered.accumulates else None
-    return dataclasses.replace(untempered, loss=loss, uses_progress=uses_progress, gradient_factor=factor)
+    numbers = _numbers(untempered, beta)
+    return dataclasses.replace(
+        untempered, loss=loss, numbers=numbers, uses_progress=uses_progress, gradient_factor=factor
+    )
 
 
 def _free_energy(
-    untempered: Objective, beta: Beta, model: Callable, guide: Callable, batch: Batch, progress: float
+    untempered: Objective, beta: Beta, model: Callable, guide: Callable, batch: Batch, numbers: Numbers
 ) -> Tensor:
-    value = _at(beta, progress)
-    return untempered.loss(temper(model, value), guide, batch, progress) / value
+    value = _value(beta, numbers)
+    return untempered.loss(temper(model, value), guide, batch, numbers) / value
 
 
 def _passing_beta(
-    untempered: Objective, beta: Beta | None, model: Callable, guide: Callable, batch: Any, progress: float
+    untempered: Objective, beta: Beta | None, model: Callable, guide: Callable, batch: Any, numbers: Numbers
 ) -> Tensor:
+    others = {name: number for name, number in numbers.items() if name != BETA}
     if "beta" not in batch:
-        batch = {**batch, "beta": 1.0 if beta is None else _at(beta, progress)}
+        batch = {**batch, "beta": 1.0 if beta is None else _value(beta, numbers)}
     elif beta is not None:
         raise ValueError(
             "beta is an entry of the data and so is what the objective gets as its argument beta; rename the entry to "
             "train at a temperature."
         )
-    return untempered.loss(model, guide, batch, progress)
+    return untempered.loss(model, guide, batch, others)
+
+
+def _numbers(untempered: Objective, beta: Beta) -> Callable[[float], dict[str, float]]:
+    """Those of the objective, and beta where it changes."""
+    if not callable(beta):
+        return untempered.numbers
+    return lambda progress: {**untempered.numbers(progress), BETA: _at(beta, progress)}
+
+
+def _value(beta: Beta, numbers: Numbers) -> float | Tensor:
+    return numbers[BETA] if callable(beta) else float(beta)
 
 
 def _at(beta: Beta, progress: float) -> float:
     return float(beta(progress) if callable(beta) else beta)
 
 
-def _temperature(beta: Beta, progress: float) -> float:
-    return 1 / _at(beta, progress)
+def _temperature(beta: Beta, numbers: Numbers) -> float | Tensor:
+    return 1 / _value(beta, numbers)
 
 
 def _check(beta: Any) -> None:

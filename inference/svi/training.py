@@ -1,10 +1,11 @@
 """The loop: a batch, a loss, a gradient, a step."""
 
+import itertools
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,10 @@ import torch
 from torch import Tensor
 
 from .batches import Batches
+from .compiled.build import Steps
+from .compiled.engine import Engine
+from .compiled.self_check import Plain
+from .compiled.update_rule import next_rates
 from .data import Batch
 from .nonfinite import NonFiniteWeightsError, explain
 from .pair import Pair
@@ -20,7 +25,7 @@ from .progress import ProgressBar
 from .random_state import default_generators, get_random_state, preserved_random_state, set_random_state
 from .run import Row, RunDirectory
 
-__all__ = ["Training"]
+__all__ = ["Training", "make_engine"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
@@ -31,7 +36,7 @@ class Training:
 
     Attributes:
         pair: model, guide and objective.
-        loss: of a batch at a progress, in the precision of the training.
+        loss: of a batch with the objective's numbers, in the precision of the training.
         optimizer: a torch optimizer of the pair's parameters.
         fabric: Lightning's Fabric.
         batches: the data.
@@ -40,10 +45,13 @@ class Training:
         schedule: progress in [0, 1] to a factor on the learning rates.
         on_epoch: (model, guide) to numbers for the history.
         data_size: how many data the loss of a batch stands for; None: as many as the batch has rows.
+        products: a block in which matrix products have the precision of the training.
+        compile: whether steps are compiled.
+        engine: what compiles them; None: all are plain.
     """
 
     pair: Pair
-    loss: Callable[[Batch, float], Tensor]
+    loss: Callable[[Batch, Mapping[str, float]], Tensor]
     optimizer: Any
     fabric: Any
     batches: Batches
@@ -52,6 +60,9 @@ class Training:
     schedule: Callable[[float], float] | None
     on_epoch: Callable[[Any, Any], Mapping[str, float]] | None
     data_size: int | None
+    products: Callable[[], AbstractContextManager] = nullcontext
+    compile: bool | str = False
+    engine: Engine | None = None
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -74,6 +85,11 @@ class Training:
     def uses_progress(self) -> bool:
         """Something depends on how much of the training is done, and so on its length."""
         return self.schedule is not None or self.pair.objective.uses_progress
+
+    @property
+    def how(self) -> str:
+        """How steps were taken, in a line."""
+        return "plain steps" if self.engine is None else self.engine.report()
 
     def run(self, directory: RunDirectory | None, show: bool) -> None:
         """Train to the end; checkpoints go into the directory."""
@@ -106,6 +122,8 @@ class Training:
             "step": self.step,
             "seconds": self.seconds,
             "whole": self.whole,
+            "compile": self.compile,
+            "shapes": None if self.engine is None else self.engine.state(),
             "weights": self.pair.weights(),
             "optimizer": self.optimizer.state_dict(),
             "random": get_random_state(),
@@ -126,57 +144,136 @@ class Training:
             generator.set_state(state["generator"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.whole, self.history = state["whole"], state["history"]
+        if self.engine is not None and state["shapes"] is not None:
+            self.engine.load(state["shapes"])
 
     def _epoch(self, bar: ProgressBar) -> None:
-        total, count, number, rate = 0.0, 0, 0, self.rates[0]
-        for number, batch in enumerate(self.batches.epoch(self.epoch), start=1):
-            progress = self._progress()
-            if self.schedule is not None:
-                rate = self._set_rates(self.schedule(progress))
-            loss = self._step(batch, progress, number)
-            size = self.data_size or self.batches.size(batch)
-            total, count = total + loss, count + size
-            self.step += 1
-            bar.update(self.step, self.epoch + 1, loss / size, rate)
-            if self.step == self.steps:
-                self.whole = number == self.batches.steps
-                break
+        """An epoch; or, where an epoch is one step, as many as can be taken in one call."""
+        single, total, count, number, size = self.batches.steps == 1, 0.0, 0, 0, 1
+        rates = [self.rates[0]]
+        for group, steps in self._groups(self._epochs_ahead() if single else 1):
+            losses, rates = self._take(group, steps, number)
+            for batch, loss, rate in zip(group, losses, rates, strict=True):
+                size = self.data_size or self.batches.size(batch)
+                total, count, number = total + loss, count + size, number + 1
+                self.step += 1
+                if single:
+                    self._end_epoch(total / count, rate)
+                    total, count = 0.0, 0
+            bar.update(self.step, self.epoch + (not single), losses[-1] / size, rates[-1])
         if number == 0:
             raise ValueError(f"data gave no batch in epoch {self.epoch + 1}: it must start anew in every epoch.")
+        if not single:
+            self.whole = self.step != self.steps or number == self.batches.steps
+            self._end_epoch(total / count, rates[-1])
+
+    def _end_epoch(self, loss: float, rate: float) -> None:
         self.epoch += 1
-        row: Row = {"epoch": self.epoch, "steps": self.step, "loss": total / count, "rate": rate}
+        row: Row = {"epoch": self.epoch, "steps": self.step, "loss": loss, "rate": rate}
         self.history.append({**row, **self._metrics(row)})
 
-    def _step(self, batch: Batch, progress: float, number: int) -> float:
+    def _epochs_ahead(self) -> int:
+        """How many epochs of one step may be taken before anybody looks."""
+        if self.engine is None or self.on_epoch is not None:
+            return 1
+        return max(1, (self.total or 0) - self.step)
+
+    def _groups(self, epochs: int) -> Iterator[tuple[list[Batch], Steps | None]]:
+        """The batches of so many epochs, in lists that are taken in one call; ends early when a checkpoint is due."""
+        coming = itertools.chain.from_iterable(self.batches.epoch(self.epoch + ahead) for ahead in range(epochs))
+        if self.steps is not None:
+            coming = itertools.islice(coming, self.steps - self.step)
+        began = time.monotonic()
+        group: list[Batch] = []
+        steps: Steps | None = None
+        for batch in coming:
+            own = None if self.engine is None else self.engine.steps(batch, self._numbers(0))
+            if group and own is not steps:
+                yield group, steps
+                group = []
+            group.append(batch)
+            steps = own
+            if steps is None or len(group) == steps.most or not self.batches.ahead:
+                yield group, steps
+                group = []
+                if epochs > 1 and time.monotonic() - began > SECONDS_BETWEEN_CHECKPOINTS:
+                    return
+        if group:
+            yield group, steps
+
+    def _take(self, group: list[Batch], steps: Steps | None, number: int) -> tuple[list[float], list[float]]:
+        """Take a step for each batch; gives losses and learning rates. ``number`` batches of the epoch are done."""
+        if steps is None:
+            rate = self._set_rates(self._progress(0))
+            return [self._step(group[0], self._numbers(0), number)], [rate]
         before = [generator.get_state() for generator in self.generators]
-        self.optimizer.zero_grad()
+        numbers = [self._numbers(ahead) for ahead in range(len(group))]
+        rates = [self._rates(ahead, steps) for ahead in range(len(group))]
+        losses = steps(group, numbers, rates)
+        good = next((index for index, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if good is not None:
+            self._back_to(before)
+            steps.draw(good)
+            self.optimizer.zero_grad()
+            raise self._explained(group[good], numbers[good], losses[good], number + good)
+        if steps.step.groups is None:
+            self.optimizer.step()
+        return losses, [rate[0] for rate in rates]
+
+    def _step(self, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
+        before = [generator.get_state() for generator in self.generators]
         try:
-            loss = self.loss(batch, progress)
-            if not self.pair.objective.accumulates:
-                self.fabric.backward(loss)
-            value = loss.item()
+            value = self.plain_loss(batch, numbers)
         except (ArithmeticError, RuntimeError, ValueError):
             # Some programs fail before there is a loss, for example where they draw from NaN probabilities.
             if self.pair.non_finite() is None:
                 raise
             value = math.nan
         if not math.isfinite(value):
-            for generator, state in zip(self.generators, before, strict=True):
-                generator.set_state(state)
-            rows, place = self.batches.rows(self.epoch, number - 1), (self.epoch + 1, number)
-            raise explain(self.pair, lambda: self.loss(batch, progress), batch, value, place, rows)
+            self._back_to(before)
+            raise self._explained(batch, numbers, value, number)
         self.optimizer.step()
         return value
 
-    def _progress(self) -> float:
+    def plain_loss(self, batch: Batch, numbers: Mapping[str, float]) -> float:
+        """The loss of a batch; its gradient is left in the parameters."""
+        self.optimizer.zero_grad()
+        with self.products():
+            loss = self.loss(batch, numbers)
+            if not self.pair.objective.accumulates:
+                self.fabric.backward(loss)
+        return loss.item()
+
+    def _explained(self, batch: Batch, numbers: Mapping[str, float], value: float, number: int) -> Exception:
+        rows, place = self.batches.rows(self.epoch, number), (self.epoch + 1, number + 1)
+        return explain(self.pair, lambda: self.loss(batch, numbers), batch, value, place, rows)
+
+    def _back_to(self, states: list[Tensor]) -> None:
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(state)
+
+    def _numbers(self, ahead: int) -> dict[str, float]:
+        return self.pair.objective.numbers(self._progress(ahead))
+
+    def _rates(self, ahead: int, steps: Steps) -> list[float]:
+        """The rate of every group at a step that comes."""
+        self._set_rates(self._progress(ahead))
+        if steps.step.groups is None:
+            return [group["lr"] for group in self.optimizer.param_groups]
+        return next_rates(self.optimizer)
+
+    def _progress(self, ahead: int) -> float:
         if self.total is None:
             return self.epoch / (self.epochs or 1)
-        return min(self.step / self.total, 1.0)
+        return min((self.step + ahead) / self.total, 1.0)
 
-    def _set_rates(self, factor: float) -> float:
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-        return self.rates[0] * factor
+    def _set_rates(self, progress: float) -> float:
+        """The first group's rate, all having been set by the schedule if there is one."""
+        if self.schedule is not None:
+            factor = self.schedule(progress)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+        return self.optimizer.param_groups[0]["lr"]
 
     def _metrics(self, row: Row) -> Row:
         if self.on_epoch is None:
@@ -185,11 +282,34 @@ class Training:
         with preserved_random_state(), torch.no_grad():
             metrics = self.on_epoch(*self.pair.programs)
         self.pair.train()
+        if self.engine is not None:
+            self.engine.doubt()
         if not isinstance(metrics, Mapping) or row.keys() & metrics.keys():
             raise ValueError(
                 f"on_epoch must give a dict of numbers with names other than {list(row)}, got {metrics!r}."
             )
         return {name: value.item() if isinstance(value, Tensor) else float(value) for name, value in metrics.items()}
+
+
+def make_engine(training: Training, asked: bool) -> Engine:
+    """What compiles the steps of a training."""
+
+    def plain(batch: Batch, numbers: Mapping[str, float]) -> float:
+        value = training.plain_loss(batch, numbers)
+        training.optimizer.step()
+        return value
+
+    rounded = training.products is not nullcontext
+    engine = Engine(
+        Plain(training.pair, training.optimizer, plain),
+        training.products,
+        repeats=training.batches.steps == 1 and training.batches.ahead,
+        tolerance=1e-2 if rounded else 1e-4,
+        asked=asked,
+    )
+    if training.loss is not training.pair:
+        engine.refuse('the precision of the training converts numbers on the way; "32-true" and "bf16" do not')
+    return engine
 
 
 @contextmanager

@@ -190,7 +190,8 @@ class Guide(nn.Module):
 
 def train(out, epochs):
     data = {"x": torch.linspace(-1.0, 2.0, 11)}
-    result = fit(model, Guide(), data, epochs=epochs, batch_size=4, seed=3, out=out, resume=True, progress=False)
+    options = {"batch_size": 4, "seed": 3, "compile": False, "progress": False}
+    result = fit(model, Guide(), data, epochs=epochs, out=out, resume=True, **options)
     print(result.guide.slope.item().hex(), result.loss.hex(), flush=True)
 
 def in_another_process(out, epochs):

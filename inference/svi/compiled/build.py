@@ -1,0 +1,85 @@
+"""From a pair and a batch to what takes steps on batches of that shape."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..data import Batch
+from ..pair import Pair
+from .capture import capture
+from .factored_linear import factor_linear
+from .loop import Loop, is_loopable
+from .noise import hoist_noise
+from .one_step import OneStep, one_step
+from .single_step import SingleStep
+
+__all__ = ["Steps", "as_graph", "compiled"]
+
+OPTIONS = {"fallback_random": True, "cpp_wrapper": True}
+"""Torch's own random operations, so that a seed means the same; and no Python between the compiled parts."""
+
+
+class Steps(Protocol):
+    """Takes steps on batches of one shape.
+
+    Attributes:
+        most: how many at a time.
+        step: what a step does.
+    """
+
+    most: int
+    step: OneStep
+
+    def draw(self, steps: int) -> Tensor | list[list[Tensor]]:
+        """The noise of so many steps, from torch's generator."""
+        ...
+
+    def __call__(
+        self, batches: Sequence[Batch], numbers: Sequence[Mapping[str, float]], rates: Sequence[Sequence[float]]
+    ) -> list[float]:
+        """Take the steps, with the objective's numbers and the rates of the groups at each, and give their losses.
+
+        After a loss that is not finite no step is taken, nor is that one. Where the optimizer is not part of the graph
+        gradients are left in the parameters.
+        """
+        ...
+
+
+def compiled(
+    pair: Pair, optimizer: Optimizer | None, batch: Batch, numbers: Mapping[str, float], repeats: bool
+) -> Steps:
+    """Steps that are compiled by torch's inductor.
+
+    Args:
+        pair: what is trained.
+        optimizer: to be put into the graph where its rule is known; None to have gradients.
+        batch: a batch of the shape.
+        numbers: those of the objective.
+        repeats: whether every step has this very batch.
+
+    Raises:
+        NotTraceable: the program's Python depends on the values of tensors.
+    """
+    step = _step(pair, optimizer, batch, numbers)
+    return Loop(step, _compiler, repeats) if is_loopable(step, batch) else SingleStep(step, _compiler)
+
+
+def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Steps:
+    """Steps that are run as a graph without a compiler, with torch's own optimizer beside it."""
+    return SingleStep(_step(pair, None, batch, numbers), lambda function: function)
+
+
+def _step(pair: Pair, optimizer: Optimizer | None, batch: Batch, numbers: Mapping[str, float]) -> OneStep:
+    captured = capture(pair, batch, numbers)
+    factor_linear(captured.graph)
+    hoist_noise(captured)
+    for node in captured.graph.graph.nodes:
+        node.meta.clear()  # tensors and modes of the tracing, which a compiler would take for its own
+    return one_step(captured, optimizer)
+
+
+def _compiler(function: Callable) -> Callable:
+    return torch.compile(function, fullgraph=True, dynamic=False, options=dict(OPTIONS))

@@ -1,0 +1,122 @@
+"""One evaluation of a loss and its gradient as a graph of tensor operations, with no Pyro and no autograd in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ..data import Batch
+from ..pair import Pair
+from ..pair_checks import preserved_buffers
+from ..random_state import preserved_random_state
+from .signature import rebuilt, tensors_of
+from .traceable import traceable
+
+__all__ = ["Capture", "capture", "is_random"]
+
+aten = torch.ops.aten
+ALIASES = (aten.detach.default, aten.alias.default, aten.lift_fresh.default)
+
+
+@dataclass
+class Capture:
+    """A graph from leaves, constants, numbers and a batch to the loss, and the gradients of the leaves that have one.
+
+    Attributes:
+        graph: its inputs in that order, then those that passes add.
+        leaves: the trainable parameters.
+        moved: of each, whether the loss of such a batch has a gradient for it.
+        constants: other tensors that the program holds (buffers, data it closes over): inputs, so that a change in
+            place is seen.
+        numbers: names of what depends on the progress.
+        noise: the draws that have been moved out, as a graph without inputs; and their shapes.
+    """
+
+    graph: GraphModule
+    leaves: list[Tensor]
+    moved: list[bool]
+    constants: list[Tensor]
+    numbers: list[str]
+    noise: GraphModule | None = None
+    shapes: list[torch.Size] = field(default_factory=list)
+
+    @property
+    def moving(self) -> list[Tensor]:
+        """The leaves that such a batch moves."""
+        return [leaf for leaf, moved in zip(self.leaves, self.moved, strict=True) if moved]
+
+
+def capture(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Capture:
+    """Trace the loss of a batch, and its gradient, once.
+
+    Random draws stay operations of the graph, so that every run of it draws afresh. What programs do in Python happens
+    now and never again.
+
+    Args:
+        pair: what is trained.
+        batch: a batch of the shape that the graph is for.
+        numbers: those of the objective that depend on the progress.
+
+    Raises:
+        NotTraceable: the program's Python depends on the values of tensors.
+    """
+    leaves, moved = pair.trainable(), []
+    names, tensors = list(numbers), tensors_of(batch)
+    given = [torch.tensor(numbers[name], dtype=torch.float64, device="cpu") for name in names]
+
+    def evaluate(*inputs: Tensor) -> list[Tensor]:
+        values = dict(zip(names, inputs, strict=False))
+        loss, gradients = pair.loss_and_gradients(rebuilt(batch, inputs[len(names) :]), values)
+        moved[:] = [gradient is not None for gradient in gradients]
+        return [loss.detach(), *[gradient.detach() for gradient in gradients if gradient is not None]]
+
+    with preserved_random_state(), preserved_buffers([pair]), torch.enable_grad(), traceable():
+        graph = make_fx(evaluate, _error_on_data_dependent_ops=True)(*given, *[tensor.clone() for tensor in tensors])
+    constants = _lift(graph, leaves)
+    _tidy(graph)
+    return Capture(graph, leaves, moved, constants, names)
+
+
+def is_random(node: Node) -> bool:
+    """The operation draws from torch's generator."""
+    return isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+
+
+def _lift(module: GraphModule, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Make inputs of the tensors that the graph holds: first the leaves, then the others, which are returned."""
+    graph = module.graph
+    held = [node for node in graph.nodes if node.op == "get_attr" and isinstance(_value(module, node), Tensor)]
+    held = [node for node in held if not _is_literal(node)]
+    known = {id(leaf) for leaf in leaves}
+    constants = {id(value): value for node in held if id(value := _value(module, node)) not in known}
+    first = next(iter(graph.nodes))
+    with graph.inserting_before(first):
+        inputs = {id(value): graph.placeholder(f"held_{i}") for i, value in enumerate([*leaves, *constants.values()])}
+    for node in held:
+        node.replace_all_uses_with(inputs[id(_value(module, node))])
+        graph.erase_node(node)
+    return list(constants.values())
+
+
+def _is_literal(node: Node) -> bool:
+    return all(user.target is aten.lift_fresh_copy.default for user in node.users)
+
+
+def _value(module: GraphModule, node: Node) -> Any:
+    return getattr(module, str(node.target))
+
+
+def _tidy(module: GraphModule) -> None:
+    """Leave out what autograd leaves behind: detached views, and results that nobody uses."""
+    graph: Graph = module.graph
+    for node in list(graph.nodes):
+        if node.target in ALIASES:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    graph.lint()
+    module.recompile()

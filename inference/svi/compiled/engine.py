@@ -1,0 +1,173 @@
+"""Which steps are compiled: the cache of graphs by the shape of a batch, and the reasons for doing without."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pyro
+
+from ..data import Batch
+from .build import Steps, as_graph, compiled
+from .self_check import Mismatch, Plain, self_check
+from .signature import signature
+from .traceable import NotTraceable
+
+__all__ = ["Engine", "worthwhile"]
+
+SEEN_BEFORE_COMPILING = 50
+"""Batches of a further shape (a last one that is short, say) before it gets a graph of its own."""
+STEPS_BETWEEN_CHECKS = 40
+COMPILING_SECONDS = 30.0
+PYTHON_SECONDS = 0.003
+"""Of a plain step, about the time that goes into handlers: all but a tenth of it is saved, and a third of the rest."""
+
+
+class Engine:
+    """Takes steps in compiled form where it can, and says for each batch whether it can.
+
+    Graphs depend on the order and the shapes of batches alone, never on the clock, so that a run that is resumed takes
+    the same ones.
+
+    Args:
+        plain: what is trained, and how a plain step is taken.
+        products: a block in which matrix products have the precision of the training.
+        repeats: whether every batch is the very same.
+        in_graph: whether the optimizer may be part of a graph; it may not where gradients are yet to be changed.
+        tolerance: see ``self_check``.
+        asked: whether somebody asked for compiled steps; then a refusal is a warning.
+    """
+
+    def __init__(
+        self,
+        plain: Plain,
+        products: Callable[[], AbstractContextManager],
+        repeats: bool,
+        in_graph: bool = True,
+        tolerance: float = 1e-4,
+        asked: bool = True,
+    ) -> None:
+        self.plain, self.products, self.repeats = plain, products, repeats
+        self.in_graph, self.tolerance, self.asked = in_graph, tolerance, asked
+        self.graphs: dict[str, Steps | None] = {}
+        self.seen: dict[str, int] = {}
+        self.known: list[str] = []
+        self.events: list[str] = []
+        self.seconds, self.refused = 0.0, ""
+        self._since_check, self._doubted = 0, False
+        self._last: tuple[Batch, Steps | None] | None = None
+
+    def steps(self, batch: Batch, numbers: Mapping[str, float]) -> Steps | None:
+        """What takes steps on such batches; None: they are to be taken plainly."""
+        self._since_check += 1
+        if self._last is not None and self._last[0] is batch and not self._doubted:
+            return self._last[1]
+        key = signature(batch)
+        if key not in self.graphs:
+            self.seen[key] = self.seen.get(key, 0) + 1
+            if not self._is_due(key):
+                return None
+            self.graphs[key] = self._built(batch, numbers)
+            self.known = list(self.graphs)
+        elif self._doubted:
+            self._check_again(self.graphs[key], batch, numbers)
+        self._last = batch, self.graphs.get(key)
+        return self._last[1]
+
+    def doubt(self) -> None:
+        """Something may have changed the program: after some steps, check again that it does what its graph does."""
+        self._doubted = self._since_check >= STEPS_BETWEEN_CHECKS
+
+    def state(self) -> dict[str, Any]:
+        """Which shapes have been met how often, and which have a graph: a resumed run goes on with the same."""
+        return {"seen": dict(self.seen), "known": list(self.known)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.seen, self.known = dict(state["seen"]), list(state["known"])
+
+    def report(self) -> str:
+        """What was done, in one line."""
+        if self.refused:
+            return f"plain steps: {self.refused}"
+        return "; ".join(self.events) + f" ({self.seconds:.0f} s)" if self.events else "plain steps"
+
+    def refuse(self, reason: str) -> None:
+        """Take plain steps, and say why."""
+        self.refused = reason
+        self._say(f"plain steps, since {reason}")
+
+    def _is_due(self, key: str) -> bool:
+        if self.refused:
+            return False
+        return key in self.known or not self.known or self.seen[key] > SEEN_BEFORE_COMPILING
+
+    def _check_again(self, steps: Steps | None, batch: Batch, numbers: Mapping[str, float]) -> None:
+        self._since_check, self._doubted = 0, False
+        if steps is None:
+            return
+        try:
+            self._checked(steps, batch, numbers)
+        except Mismatch as error:
+            self.refused = f"the program has changed since it was compiled: {error}"
+            self.graphs, self._last = {}, None
+            warnings.warn(f"fit takes plain steps from now on: {self.refused}.", UserWarning, stacklevel=2)
+
+    def _built(self, batch: Batch, numbers: Mapping[str, float]) -> Steps | None:
+        began = time.perf_counter()
+        with pyro.validation_enabled(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's compiler, about itself
+            try:
+                steps, how = self._checked(self._compiled(batch, numbers), batch, numbers), "compiled"
+            except (NotTraceable, Mismatch) as error:
+                steps, how = None, f"plain steps, since {error}"
+            except Exception as error:
+                steps, how = self._without_compiler(error, batch, numbers)
+        self.seconds += time.perf_counter() - began
+        if steps is None or how != "compiled":
+            self._say(how)
+        if steps is None and not self.graphs:
+            self.refused = how.removeprefix("plain steps, since ")
+        self.events.append(_words(how, steps))
+        return steps
+
+    def _compiled(self, batch: Batch, numbers: Mapping[str, float]) -> Steps:
+        optimizer = self.plain.optimizer if self.in_graph else None
+        with self.products():
+            return compiled(self.plain.pair, optimizer, batch, numbers, self.repeats)
+
+    def _without_compiler(
+        self, failure: Exception, batch: Batch, numbers: Mapping[str, float]
+    ) -> tuple[Steps | None, str]:
+        reason = f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
+        try:
+            with self.products():
+                graph = as_graph(self.plain.pair, batch, numbers)
+            steps = self._checked(graph, batch, numbers)
+        except Exception:
+            return None, f"plain steps, since the step cannot be captured ({reason})"
+        return steps, f"a graph without a compiler, which failed ({reason})"
+
+    def _checked(self, steps: Steps, batch: Batch, numbers: Mapping[str, float]) -> Steps:
+        self_check(self.plain, steps, batch, numbers, self.tolerance)
+        return steps
+
+    def _say(self, reason: str) -> None:
+        if self.asked:
+            warnings.warn(f"fit takes {reason}.", UserWarning, stacklevel=2)
+
+
+def worthwhile(step_seconds: float, steps: int | None) -> bool:
+    """Whether compiling pays for itself over so many steps, each of which takes so long."""
+    if steps is None:
+        return False
+    python = min(step_seconds, PYTHON_SECONDS)
+    return steps * (0.9 * python + 0.3 * (step_seconds - python)) > COMPILING_SECONDS
+
+
+def _words(how: str, steps: Steps | None) -> str:
+    if steps is None or how != "compiled":
+        return how
+    rule = "the optimizer in the graph" if steps.step.groups is not None else "the optimizer beside it"
+    return f"compiled with {rule}" + (f", up to {steps.most} steps a call" if steps.most > 1 else "")

@@ -1,0 +1,163 @@
+"""Many steps a call: a loop inside the compiled code, for small models, whose steps cost less than a call does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch._higher_order_ops.while_loop import while_loop
+
+from ..data import Batch
+from .capture import is_random
+from .noise import small_normals
+from .one_step import OneStep, Step
+from .signature import tensors_of
+
+__all__ = ["Loop", "is_loopable"]
+
+MOST = 100
+"""Steps of a call."""
+MOST_DATA = 2_000_000
+"""Numbers in the batches of a call."""
+MOST_WEIGHTS = 20_000
+"""Weights that a loop carries: it copies them at every step, and beyond that a call costs little beside the rest."""
+
+
+class _Given(NamedTuple):
+    """What the steps are given.
+
+    Attributes:
+        numbers: (S,) each.
+        batch: its tensors, (S, ...) each; or (...) where all steps have the same.
+        noise: the draws of a step in a row, (S, draws); or nothing.
+        rates: (S, groups).
+    """
+
+    numbers: list[Tensor]
+    batch: list[Tensor]
+    noise: list[Tensor]
+    rates: Tensor
+
+
+class Loop:
+    """Takes up to 100 steps at a time.
+
+    Args:
+        step: what a step does, its optimizer included.
+        compiler: of a function of tensors.
+        repeats: whether every step has the same batch, the very same tensors.
+    """
+
+    most = MOST
+
+    def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable], repeats: bool) -> None:
+        self.step, self.repeats = step, repeats
+        self.carried, self.held = step.carried(), step.held()
+        self.function = compiler(_looped(step, repeats))
+        self._draw = _drawing(step)
+
+    def draw(self, steps: int) -> Tensor:
+        """The noise of so many steps."""
+        return self._draw(steps)
+
+    def __call__(
+        self, batches: Sequence[Batch], numbers: Sequence[Mapping[str, float]], rates: Sequence[Sequence[float]]
+    ) -> list[float]:
+        """Take a step for each batch and give the losses; after one that is not finite weights stay as they are."""
+        tensors = tensors_of(batches[0]) if self.repeats else _stacked([tensors_of(batch) for batch in batches])
+        columns = [[each[name] for each in numbers] for name in self.step.captured.numbers]
+        given = _Given(
+            [_padded(torch.tensor(column, dtype=torch.float64, device="cpu")) for column in columns],
+            tensors,
+            [_padded(self.draw(len(batches)))] if self.step.shapes else [],
+            _padded(torch.tensor(rates, dtype=torch.float64, device="cpu")),
+        )
+        with torch.no_grad():
+            count = torch.tensor(len(batches), device="cpu")
+            losses = self.function(count, self.carried, self.held, given)
+        return losses[: len(batches)].tolist()
+
+
+def is_loopable(step: OneStep, batch: Batch) -> bool:
+    """A step is a small, pure function of tensors, with its optimizer, and its draws are few normal numbers."""
+    captured = step.captured
+    if step.groups is None or any(leaf.device.type != "cpu" for leaf in captured.leaves):
+        return False
+    if any(is_random(node) or _writes(node) for node in captured.graph.graph.nodes):
+        return False
+    data, weights = (sum(tensor.numel() for tensor in ones) for ones in (tensors_of(batch), captured.leaves))
+    small = MOST * data <= MOST_DATA and weights <= MOST_WEIGHTS
+    return small and (captured.noise is None or small_normals(captured.noise) is not None)
+
+
+def _looped(step: OneStep, same: bool) -> Callable[[Tensor, list[Tensor], list[Tensor], _Given], Tensor]:
+    """A function of (count, carried, held, given) that takes so many steps, writes to what is carried, gives losses."""
+
+    def run(count: Tensor, carried: list[Tensor], held: list[Tensor], given: _Given) -> Tensor:
+        def goes_on(index: Tensor, finite: Tensor, _losses: Tensor, *_carried: Tensor) -> Tensor:
+            return (index < count) & finite
+
+        def body(index: Tensor, _finite: Tensor, losses: Tensor, *carried: Tensor) -> tuple[Tensor, ...]:
+            at = index.reshape(1)
+            loss, after = step.advanced(carried, held, _at(step, given, at, same))
+            losses = losses.index_copy(0, at, loss.double().reshape(1))
+            return index + 1, loss.isfinite(), losses, *after
+
+        losses = torch.full((MOST,), torch.nan, dtype=torch.float64, device=count.device)
+        start = torch.zeros_like(count), torch.ones_like(count, dtype=torch.bool), losses
+        _, _, losses, *after = while_loop(goes_on, body, (*start, *carried))
+        for old, new in zip(carried, after, strict=True):
+            old.copy_(new)
+        return losses
+
+    return run
+
+
+def _at(step: OneStep, given: _Given, at: Tensor, same: bool) -> Step:
+    rates = _row(given.rates, at)
+    noise = [part for row in given.noise for part in _split(_row(row, at), step.shapes)]
+    batch = given.batch if same else [_row(tensor, at) for tensor in given.batch]
+    return Step([_row(number, at) for number in given.numbers], batch, noise, list(rates.unbind()))
+
+
+def _row(tensor: Tensor, at: Tensor) -> Tensor:
+    return tensor.index_select(0, at).reshape(tensor.shape[1:])
+
+
+def _split(row: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    parts = row.split([shape.numel() for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _stacked(steps: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    return [_padded(torch.stack(parts)) for parts in zip(*steps, strict=True)]
+
+
+def _padded(rows: Tensor) -> Tensor:
+    if len(rows) == MOST:
+        return rows
+    full = rows.new_zeros(MOST, *rows.shape[1:])
+    full[: len(rows)] = rows
+    return full
+
+
+def _drawing(step: OneStep) -> Callable[[int], Tensor]:
+    noise = step.captured.noise
+    draw = None if noise is None else small_normals(noise)
+    return draw or (lambda steps: torch.zeros(steps, 0, device="cpu"))
+
+
+def _writes(node: torch.fx.Node) -> bool:
+    """The operation writes to an input of the graph, or to a view of one."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return False
+    source = node.all_input_nodes[0]
+    while source.op == "call_function" and _is_view(source):
+        source = source.all_input_nodes[0]
+    return source.op == "placeholder"
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(result.alias_info is not None for result in schema.returns)

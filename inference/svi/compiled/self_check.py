@@ -1,0 +1,143 @@
+"""Does a compiled step do what the plain one does? Both are taken from the same weights and seeds, and undone."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..data import Batch
+from ..pair import Pair
+from ..random_state import preserved_random_state
+from .build import Steps
+from .update_rule import next_rates
+
+__all__ = ["Mismatch", "Plain", "self_check"]
+
+SEEDS = (20, 21)
+SIGNIFICANT = 1e-3
+"""Gradients below this part of the largest are left out: Adam blows rounding error up to a whole step."""
+
+
+class Mismatch(RuntimeError):  # noqa: N818 - it says what was found, and the caller goes on without
+    """A compiled step gave another loss, or other weights, than a plain one."""
+
+
+class _Result(NamedTuple):
+    loss: float
+    leaves: list[Tensor]
+    buffers: list[Tensor]
+
+
+class Plain(NamedTuple):
+    """What is trained, the optimizer of its parameters, and a function that takes a plain step and gives its loss."""
+
+    pair: Pair
+    optimizer: Optimizer
+    step: Callable[[Batch, Mapping[str, float]], float]
+
+
+def self_check(plain: Plain, steps: Steps, batch: Batch, numbers: Mapping[str, float], tolerance: float) -> None:
+    """Compare two steps, one for each of two seeds, of ``plain`` and of ``steps`` (with the optimizer, where it is not
+    in the graph), and leave weights, optimizer and random state as they were.
+
+    Args:
+        plain: what it is compared with; gradients are left in place.
+        steps: what is to be checked.
+        batch: a batch of its shape.
+        numbers: those of the objective.
+        tolerance: relative, of losses; that of moves is a hundred times as large.
+
+    Raises:
+        Mismatch: saying what differs. Random numbers from outside torch show here, since a graph has them as constants.
+    """
+
+    pair, optimizer, plain_step = plain
+
+    def fast(batch: Batch, numbers: Mapping[str, float]) -> float:
+        optimizer.zero_grad()
+        in_graph = steps.step.groups is not None
+        rates = next_rates(optimizer) if in_graph else [group["lr"] for group in optimizer.param_groups]
+        (loss,) = steps([batch], [numbers], [rates])
+        if not in_graph:
+            optimizer.step()
+        return loss
+
+    moving = steps.step.captured.moving
+    constants = steps.step.captured.constants
+    with _undone(pair, optimizer, constants):
+        before = [leaf.detach().clone() for leaf in moving]
+        expected = [_taken(pair, moving, plain_step, batch, numbers, seed) for seed in SEEDS]
+        large = [
+            None if leaf.grad is None else leaf.grad.abs() > SIGNIFICANT * leaf.grad.abs().max() for leaf in moving
+        ]
+    with _undone(pair, optimizer, constants):
+        found = [_taken(pair, moving, fast, batch, numbers, seed) for seed in SEEDS]
+    for a, b in zip(found, expected, strict=True):
+        if not abs(a.loss - b.loss) <= tolerance * (1 + abs(b.loss)):
+            raise Mismatch(f"the loss of a compiled step is {a.loss}, that of a plain one {b.loss}")
+        for one, other in zip(a.buffers, b.buffers, strict=True):
+            if not torch.allclose(one, other, rtol=100 * tolerance, atol=tolerance):
+                raise Mismatch("a buffer is another after a compiled step")
+    for start, a, b, mask in zip(before, found[-1].leaves, expected[-1].leaves, large, strict=True):
+        if mask is None:
+            continue
+        moved, off = (b - start)[mask].norm(), (a - b)[mask].norm()
+        if not off <= 100 * tolerance * moved + 1e-6 * start.norm():
+            raise Mismatch(f"a parameter of shape {tuple(start.shape)} is off by {float(off / moved):.1e} of its move")
+
+
+def _large(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.abs() > SIGNIFICANT * gradient.abs().max()
+
+
+def _taken(
+    pair: Pair, leaves: list[Tensor], step: Callable, batch: Batch, numbers: Mapping[str, float], seed: int
+) -> _Result:
+    with preserved_random_state():
+        pyro.set_rng_seed(seed)
+        loss = step(batch, numbers)
+    buffers = [buffer.clone() for buffer in pair.buffers() if buffer.is_floating_point()]
+    return _Result(loss, [leaf.detach().clone() for leaf in leaves], buffers)
+
+
+@contextmanager
+def _undone(pair: Pair, optimizer: Optimizer, constants: list[Tensor]) -> Iterator[None]:
+    """Whatever steps are taken inside, afterwards all is as it was; tensors keep their places in memory."""
+    tensors = [*pair.leaves().values(), *pair.buffers(), *constants]
+    kept = [tensor.detach().clone() for tensor in tensors]
+    states = {
+        parameter: {key: _copy(value) for key, value in state.items()} for parameter, state in optimizer.state.items()
+    }
+    rates = [group["lr"] for group in optimizer.param_groups]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, old in zip(tensors, kept, strict=True):
+                if not torch.equal(tensor, old):
+                    tensor.copy_(old)
+            for parameter, state in optimizer.state.items():
+                _restore(state, states.get(parameter))
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        optimizer.zero_grad()
+
+
+def _restore(state: dict[str, Any], old: dict[str, Any] | None) -> None:
+    if old is None:
+        state.clear()
+        return
+    for key, value in old.items():
+        if isinstance(state[key], Tensor) and isinstance(value, Tensor):
+            state[key].copy_(value)
+        else:
+            state[key] = copy.deepcopy(value)
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)

@@ -1,0 +1,58 @@
+"""One step a call: for large models, where a call costs little beside the arithmetic, and for draws that need data."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..data import Batch
+from .one_step import OneStep, Step
+from .signature import tensors_of
+
+__all__ = ["SingleStep"]
+
+
+class SingleStep:
+    """Takes one step at a time.
+
+    Args:
+        step: what a step does; with its optimizer, or else gradients are left in the parameters.
+        compiler: of a function of tensors.
+    """
+
+    most = 1
+
+    def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable]) -> None:
+        self.step = step
+        self.carried, self.held = step.carried(), step.held()
+        self.function = compiler(self._step)
+
+    def draw(self, steps: int) -> list[list[Tensor]]:
+        """The noise of so many steps."""
+        noise = self.step.captured.noise
+        return [[] if noise is None else list(noise()) for _ in range(steps)]
+
+    def __call__(
+        self, batches: Sequence[Batch], numbers: Sequence[Mapping[str, float]], rates: Sequence[Sequence[float]]
+    ) -> list[float]:
+        """Take a step and give its loss; where that is not finite, weights stay as they are."""
+        captured = self.step.captured
+        given = Step(
+            [torch.tensor(numbers[0][name], dtype=torch.float64, device="cpu") for name in captured.numbers],
+            tensors_of(batches[0]),
+            self.draw(1)[0],
+            [torch.tensor(rate, dtype=torch.float64, device="cpu") for rate in rates[0]],
+        )
+        with torch.no_grad():
+            loss, *gradients = self.function(self.carried, self.held, given)
+        for leaf, gradient in zip(captured.moving if gradients else [], gradients, strict=True):
+            leaf.grad = gradient
+        return [loss.item()]
+
+    def _step(self, carried: list[Tensor], held: list[Tensor], given: Step) -> list[Tensor]:
+        if self.step.groups is None:
+            return self.step.loss_and_gradients(carried, held, given)
+        loss, after = self.step.advanced(carried, held, given)
+        for old, new in zip(carried, after, strict=True):
+            old.copy_(new)
+        return [loss]
