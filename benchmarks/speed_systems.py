@@ -11,6 +11,7 @@ import pyro.poutine as poutine
 import torch
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
+from torch import Tensor
 
 from .speed_pair import HandWritten, Product, Run, SpeedPair
 
@@ -48,11 +49,18 @@ def missing() -> list[str]:
 
 
 def floors(pair: SpeedPair) -> dict[str, Build]:
-    """The multiplications of a step and nothing else, by how it is written and in which precision."""
+    """The multiplications of a step and nothing else, by how it is written, who multiplies and in which precision.
+
+    In float32 that is the library which torch takes by itself, and oneDNN, which comes with torch as well: on some
+    processors one is twice as fast as the other.
+    """
+    ways = {"": (torch.float32, _mm), ", bf16": (torch.bfloat16, _mm)}
+    if torch.backends.mkldnn.is_available():
+        ways[", oneDNN"] = (torch.float32, _mm_of_onednn)
     return {
-        f"multiplications alone, {name}{suffix}": lambda products=products, dtype=dtype: _floor(products, dtype)
+        f"multiplications alone, {name}{suffix}": lambda products=products, way=way: _floor(products, *way)
         for name, products in pair.products.items()
-        for suffix, dtype in (("", torch.float32), (", bf16", torch.bfloat16))
+        for suffix, way in ways.items()
     }
 
 
@@ -106,7 +114,15 @@ def _by_hand(step: HandWritten, rate: float, mixed: bool) -> Run:
     return run
 
 
-def _floor(products: list[Product], dtype: torch.dtype) -> Run:
+def _mm(left: Tensor, right: Tensor, out: Tensor) -> None:
+    torch.mm(left, right, out=out)
+
+
+def _mm_of_onednn(left: Tensor, right: Tensor, out: Tensor) -> None:  # noqa: ARG001 - it makes a result of its own
+    torch.ops.mkldnn._linear_pointwise(left, right.T, None, "none", [], "")
+
+
+def _floor(products: list[Product], dtype: torch.dtype, multiply: Callable[[Tensor, Tensor, Tensor], None]) -> Run:
     """Operands and results lie ready, so that nothing but the multiplication is timed."""
     ready = [
         (torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype), torch.empty(m, n, dtype=dtype))
@@ -116,7 +132,7 @@ def _floor(products: list[Product], dtype: torch.dtype) -> Run:
     def run(steps: int) -> Sequence[Any]:
         for _ in range(steps):
             for left, right, out in ready:
-                torch.mm(left, right, out=out)
+                multiply(left, right, out)
         return []
 
     return run

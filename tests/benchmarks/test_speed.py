@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pyrometer.benchmarks import speed, speed_agreement, speed_report
@@ -79,11 +80,30 @@ def test_the_floor_has_the_multiplications_of_the_hand_written_step(build, ways)
 
 def test_the_floor_multiplies_in_both_precisions():
     runs = floors(vae(4))
-    assert list(runs) == ["multiplications alone, as written", "multiplications alone, as written, bf16"]
-    for build, other in zip(runs.values(), (torch.float32, torch.bfloat16), strict=True):
+    for suffix in ("", ", bf16"):
         with FlopCounterMode(display=False) as counter:
-            build()(3)
-        assert counter.get_total_flops() == 3 * sum(2 * m * k * n for m, k, n in vae(4).products["as written"]), other
+            runs[f"multiplications alone, as written{suffix}"]()(3)
+        assert counter.get_total_flops() == 3 * sum(2 * m * k * n for m, k, n in vae(4).products["as written"])
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_the_floor_of_onednn_multiplies_the_same_matrices():
+    """oneDNN's operator, which the counter does not know, against the ordinary product."""
+    made = []
+
+    class Listener(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), named=None):
+            made.append((function, arguments, result := function(*arguments, **(named or {}))))
+            return result
+
+    run = floors(vae(4))["multiplications alone, as written, oneDNN"]()
+    with Listener():
+        run(1)
+    products = [one for one in made if "linear_pointwise" in str(one[0])]
+    assert len(products) == len(vae(4).products["as written"])
+    for (_, (left, right, *_), result), (m, k, n) in zip(products, vae(4).products["as written"], strict=True):
+        assert (left.shape, right.shape) == ((m, k), (n, k))
+        torch.testing.assert_close(result, left @ right.T, rtol=1e-5, atol=1e-3)
 
 
 def test_building_a_competitor_changes_no_global_setting_and_a_second_one_starts_anew():
