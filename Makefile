@@ -65,6 +65,8 @@ bench: setup
 	@$(RUN) -m benchmarks.paths
 	@$(RUN) -m benchmarks.energies
 	@$(RUN) -m benchmarks.annealing
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
+	@$(RUN) -m benchmarks.speed
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -45,10 +45,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([written[0], "|" + "---|" * len(header), *written[1:]])
 
 
-def provenance(module: str) -> str:
-    """What made a block: the command as it was called, the date, the machine and the versions, in one sentence."""
+def provenance(module: str, *also: str) -> str:
+    """What made a block: the command as it was called, the date, the machine and the versions, in one sentence.
+
+    Args:
+        module: what was run.
+        also: distributions that this block depends on besides the package, torch and Pyro.
+    """
     command = " ".join(["python -m", module, *sys.argv[1:]])
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("pyrometer", "torch", "pyro-ppl")]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("pyrometer", "torch", "pyro-ppl", *also)]
     made = [f"Python {platform.python_version()}", *versions]
     return f"`{command}`, {datetime.date.today()}, on {os.cpu_count()} cores of {processor()}; {', '.join(made)}."
 
