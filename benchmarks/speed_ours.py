@@ -1,14 +1,18 @@
-"""The step of this package, behind the same interface as its competitors'."""
+"""The steps of this package, behind the same interface as its competitors'."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import pyro
 import torch
-from pyro.infer import TraceEnum_ELBO
 
-import pyrometer
+from pyrometer.inference.svi.bfloat16 import BFloat16Products, has_bfloat16_products
+from pyrometer.inference.svi.compiled.build import compiled
+from pyrometer.inference.svi.objective import as_objective
+from pyrometer.inference.svi.pair import Pair
+from pyrometer.inference.svi.preparation import inspect_pair
 
 from .speed_pair import Run, SpeedPair
 
@@ -16,36 +20,43 @@ __all__ = ["OURS", "ours"]
 
 OURS = "pyrometer"
 
-SEED = 0
-
 
 def ours(pair: SpeedPair) -> dict[str, Callable[[], Run]]:
-    """What makes each way of ours anew, by name; the first is what the others' ratios are for."""
-    ways: dict[str, Callable[[], Run]] = {OURS: lambda: _fit(pair, "32-true")}
-    # In bfloat16 Pyro's sum over an enumerated site meets a product of two precisions, and torch refuses it.
-    if pair.mixed and not isinstance(pair.objective(), TraceEnum_ELBO):
-        ways[f"{OURS}, bf16"] = lambda: _fit(pair, "bf16-mixed")
+    """What makes each way of ours anew, by name; the first is what the others' ratios are for.
+
+    The steps are those that ``fit`` takes, without its loop around them.
+    """
+    ways: dict[str, Callable[[], Run]] = {OURS: lambda: _steps(pair, at_once=False)}
+    if not pair.mixed:
+        ways[f"{OURS}, several steps a call"] = lambda: _steps(pair, at_once=True)
+    elif has_bfloat16_products(torch.device("cpu")):
+        ways[f"{OURS}, bf16"] = lambda: _steps(pair, at_once=False, rounded=True)
     return ways
 
 
-def _fit(pair: SpeedPair, precision: Any) -> Run:
-    """A training of so many steps, which begins with a new Adam at every call and checks the pair before its first."""
-    model, guide = pair.programs()
+def _steps(speed_pair: SpeedPair, at_once: bool, rounded: bool = False) -> Run:
+    """Takes steps one by one, or as many at once as can be."""
+    with pyro.get_param_store().scope():  # which is where `pyro.module` of another competitor puts its weights
+        pair = Pair(*speed_pair.programs(), as_objective(speed_pair.objective()))
+        pair.train()
+        batch: dict[str, Any] = dict(speed_pair.data)
+        inspect_pair(pair, [batch], None)
+        optimizer = torch.optim.Adam(pair.trainable(), lr=speed_pair.rate)
+        with BFloat16Products() if rounded else nullcontext():
+            steps = compiled(pair, optimizer, batch, {}, repeats=True)
+        take = partial(_take, steps, batch, [speed_pair.rate], steps.most if at_once else 1)
+        return lambda count: take(count)
 
-    def run(steps: int) -> Sequence[Any]:
-        with pyro.get_param_store().scope():  # which is where `pyro.module` of another competitor puts its weights
-            fitted = pyrometer.fit(
-                model,
-                guide,
-                [pair.data],  # a loader of one batch, whose rows stay in order
-                objective=pair.objective(),
-                steps=steps,
-                optimizer=partial(torch.optim.Adam, lr=pair.rate),
-                seed=SEED,
-                progress=False,
-                accelerator="cpu",
-                precision=precision,
-            )
-        return [row["loss"] * len(next(iter(pair.data.values()))) for row in fitted.history]
 
-    return run
+def _take(
+    steps: Callable[[list, list[Mapping[str, float]], list], list[float]],
+    batch: dict[str, Any],
+    rates: Sequence[float],
+    most: int,
+    count: int,
+) -> Sequence[float]:
+    losses: list[float] = []
+    while len(losses) < count:
+        now = min(most, count - len(losses))
+        losses += steps([batch] * now, [{}] * now, [rates] * now)
+    return losses

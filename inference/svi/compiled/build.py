@@ -1,7 +1,9 @@
 """From a pair and a batch to what takes steps on batches of that shape."""
 
+import itertools
+import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +22,9 @@ __all__ = ["Steps", "as_graph", "compiled"]
 
 OPTIONS = {"fallback_random": True, "cpp_wrapper": True}
 """Torch's own random operations, so that a seed means the same; and no Python between the compiled parts."""
+
+
+_NUMBERS = itertools.count()
 
 
 class Steps(Protocol):
@@ -82,4 +87,14 @@ def _step(pair: Pair, optimizer: Optimizer | None, batch: Batch, numbers: Mappin
 
 
 def _compiler(function: Callable) -> Callable:
-    return torch.compile(function, fullgraph=True, dynamic=False, options=dict(OPTIONS))
+    # What torch would look at before each call is known: batches are told apart by their signature, and parameters are
+    # looked at by the engine.
+    options: Any = {**OPTIONS, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    return torch.compile(_with_own_code(function), fullgraph=True, dynamic=False, options=options)
+
+
+def _with_own_code(function: Callable) -> Callable:
+    """The function, as one that torch has not met: it keeps what it compiles by the code, which closures share."""
+    original: Any = function
+    code = original.__code__.replace(co_name=f"{original.__name__}_{next(_NUMBERS)}")
+    return types.FunctionType(code, original.__globals__, code.co_name, original.__defaults__, original.__closure__)

@@ -11,6 +11,7 @@ from ..data import Batch
 from .capture import is_random
 from .noise import small_normals
 from .one_step import OneStep, Step
+from .packed import PackedStep, can_pack
 from .signature import tensors_of
 
 __all__ = ["Loop", "is_loopable"]
@@ -55,6 +56,8 @@ class Loop:
         self.carried, self.held = step.carried(), step.held()
         self.function = compiler(_looped(step, repeats))
         self._draw = _drawing(step)
+        # Rows beyond the steps of a call are never read, so that they may be those of an earlier one.
+        self._rows: dict[str, Tensor] = {}
 
     def draw(self, steps: int) -> Tensor:
         """The noise of so many steps."""
@@ -64,24 +67,35 @@ class Loop:
         self, batches: Sequence[Batch], numbers: Sequence[Mapping[str, float]], rates: Sequence[Sequence[float]]
     ) -> list[float]:
         """Take a step for each batch and give the losses; after one that is not finite weights stay as they are."""
-        tensors = tensors_of(batches[0]) if self.repeats else _stacked([tensors_of(batch) for batch in batches])
-        columns = [[each[name] for each in numbers] for name in self.step.captured.numbers]
+        columns = {name: [each[name] for each in numbers] for name in self.step.captured.numbers}
         given = _Given(
-            [_padded(torch.tensor(column, dtype=torch.float64, device="cpu")) for column in columns],
-            tensors,
-            [_padded(self.draw(len(batches)))] if self.step.shapes else [],
-            _padded(torch.tensor(rates, dtype=torch.float64, device="cpu")),
+            [self._padded(name, torch.tensor(column, dtype=torch.float64)) for name, column in columns.items()],
+            tensors_of(batches[0]) if self.repeats else self._stacked(batches),
+            [self._padded("noise", self.draw(len(batches)))] if self.step.shapes else [],
+            self._padded("rates", torch.tensor(rates, dtype=torch.float64)),
         )
         with torch.no_grad():
             count = torch.tensor(len(batches), device="cpu")
             losses = self.function(count, self.carried, self.held, given)
         return losses[: len(batches)].tolist()
 
+    def _stacked(self, batches: Sequence[Batch]) -> list[Tensor]:
+        columns = zip(*(tensors_of(batch) for batch in batches), strict=True)
+        return [self._padded(f"batch {index}", torch.stack(column)) for index, column in enumerate(columns)]
+
+    def _padded(self, name: str, rows: Tensor) -> Tensor:
+        if len(rows) == MOST:
+            return rows
+        if name not in self._rows:
+            self._rows[name] = rows.new_zeros(MOST, *rows.shape[1:])
+        self._rows[name][: len(rows)] = rows
+        return self._rows[name]
+
 
 def is_loopable(step: OneStep, batch: Batch) -> bool:
-    """A step is a small, pure function of tensors, with its optimizer, and its draws are few normal numbers."""
+    """A step is a small, pure function of tensors, with one rule for all, and its draws are few normal numbers."""
     captured = step.captured
-    if step.groups is None or any(leaf.device.type != "cpu" for leaf in captured.leaves):
+    if not can_pack(step) or any(leaf.device.type != "cpu" for leaf in captured.leaves):
         return False
     if any(is_random(node) or _writes(node) for node in captured.graph.graph.nodes):
         return False
@@ -92,6 +106,7 @@ def is_loopable(step: OneStep, batch: Batch) -> bool:
 
 def _looped(step: OneStep, same: bool) -> Callable[[Tensor, list[Tensor], list[Tensor], _Given], Tensor]:
     """A function of (count, carried, held, given) that takes so many steps, writes to what is carried, gives losses."""
+    packed = PackedStep(step)
 
     def run(count: Tensor, carried: list[Tensor], held: list[Tensor], given: _Given) -> Tensor:
         def goes_on(index: Tensor, finite: Tensor, _losses: Tensor, *_carried: Tensor) -> Tensor:
@@ -99,15 +114,14 @@ def _looped(step: OneStep, same: bool) -> Callable[[Tensor, list[Tensor], list[T
 
         def body(index: Tensor, _finite: Tensor, losses: Tensor, *carried: Tensor) -> tuple[Tensor, ...]:
             at = index.reshape(1)
-            loss, after = step.advanced(carried, held, _at(step, given, at, same))
+            loss, after = packed.advanced(carried, held, _at(step, given, at, same))
             losses = losses.index_copy(0, at, loss.double().reshape(1))
             return index + 1, loss.isfinite(), losses, *after
 
         losses = torch.full((MOST,), torch.nan, dtype=torch.float64, device=count.device)
         start = torch.zeros_like(count), torch.ones_like(count, dtype=torch.bool), losses
-        _, _, losses, *after = while_loop(goes_on, body, (*start, *carried))
-        for old, new in zip(carried, after, strict=True):
-            old.copy_(new)
+        _, _, losses, *after = while_loop(goes_on, body, (*start, *packed.pack(carried)))
+        packed.unpack(after, carried)
         return losses
 
     return run
@@ -127,18 +141,6 @@ def _row(tensor: Tensor, at: Tensor) -> Tensor:
 def _split(row: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
     parts = row.split([shape.numel() for shape in shapes])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-
-def _stacked(steps: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    return [_padded(torch.stack(parts)) for parts in zip(*steps, strict=True)]
-
-
-def _padded(rows: Tensor) -> Tensor:
-    if len(rows) == MOST:
-        return rows
-    full = rows.new_zeros(MOST, *rows.shape[1:])
-    full[: len(rows)] = rows
-    return full
 
 
 def _drawing(step: OneStep) -> Callable[[int], Tensor]:

@@ -25,7 +25,7 @@ class SingleStep:
     def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable]) -> None:
         self.step = step
         self.carried, self.held = step.carried(), step.held()
-        self.function = compiler(self._step)
+        self.function = compiler(_stepping(step))
 
     def draw(self, steps: int) -> list[list[Tensor]]:
         """The noise of so many steps."""
@@ -49,10 +49,16 @@ class SingleStep:
             leaf.grad = gradient
         return [loss.item()]
 
-    def _step(self, carried: list[Tensor], held: list[Tensor], given: Step) -> list[Tensor]:
-        if self.step.groups is None:
-            return self.step.loss_and_gradients(carried, held, given)
-        loss, after = self.step.advanced(carried, held, given)
+
+def _stepping(step: OneStep) -> Callable[[list[Tensor], list[Tensor], Step], list[Tensor]]:
+    """A function that takes a step and writes to what is carried, or gives the gradients after the loss."""
+
+    def run(carried: list[Tensor], held: list[Tensor], given: Step) -> list[Tensor]:
+        if step.groups is None:
+            return step.loss_and_gradients(carried, held, given)
+        loss, after = step.advanced(carried, held, given)
         for old, new in zip(carried, after, strict=True):
             old.copy_(new)
         return [loss]
+
+    return run
