@@ -1,15 +1,15 @@
 """The steps of this package, behind the same interface as its competitors'."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import pyro
 import torch
 
-from pyrometer.inference.svi.bfloat16 import BFloat16Products, has_bfloat16_products
+from pyrometer.inference.svi.bfloat16 import has_bfloat16_products
 from pyrometer.inference.svi.compiled.build import compiled
+from pyrometer.inference.svi.compiled.products import faster_products
 from pyrometer.inference.svi.objective import as_objective
 from pyrometer.inference.svi.pair import Pair
 from pyrometer.inference.svi.preparation import inspect_pair
@@ -42,8 +42,7 @@ def _steps(speed_pair: SpeedPair, at_once: bool, rounded: bool = False) -> Run:
         batch: dict[str, Any] = dict(speed_pair.data)
         inspect_pair(pair, [batch], None)
         optimizer = torch.optim.Adam(pair.trainable(), lr=speed_pair.rate)
-        with BFloat16Products() if rounded else nullcontext():
-            steps = compiled(pair, optimizer, batch, {}, repeats=True)
+        steps = compiled(pair, optimizer, batch, {}, "bf16" if rounded else faster_products(), repeats=True)
         take = partial(_take, steps, batch, [speed_pair.rate], steps.most if at_once else 1)
         return lambda count: take(count)
 

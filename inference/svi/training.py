@@ -16,6 +16,7 @@ from torch import Tensor
 from .batches import Batches
 from .compiled.build import Steps
 from .compiled.engine import Engine
+from .compiled.products import faster_products
 from .compiled.self_check import Plain
 from .compiled.update_rule import next_rates
 from .data import Batch
@@ -302,7 +303,7 @@ def make_engine(training: Training, asked: bool) -> Engine:
     rounded = training.products is not nullcontext
     engine = Engine(
         Plain(training.pair, training.optimizer, plain),
-        training.products,
+        "bf16" if rounded else faster_products(),
         repeats=training.batches.steps == 1 and training.batches.ahead,
         tolerance=1e-2 if rounded else 1e-4,
         asked=asked,

@@ -7,15 +7,18 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.optim import Optimizer
 
 from ..data import Batch
 from ..pair import Pair
-from .capture import capture
+from .capture import Capture, capture
 from .factored_linear import factor_linear
 from .loop import Loop, is_loopable
 from .noise import hoist_noise
 from .one_step import OneStep, one_step
+from .products import Products, take_products
+from .signature import tensors_of
 from .single_step import SingleStep
 
 __all__ = ["Steps", "as_graph", "compiled"]
@@ -54,7 +57,12 @@ class Steps(Protocol):
 
 
 def compiled(
-    pair: Pair, optimizer: Optimizer | None, batch: Batch, numbers: Mapping[str, float], repeats: bool
+    pair: Pair,
+    optimizer: Optimizer | None,
+    batch: Batch,
+    numbers: Mapping[str, float],
+    products: Products = "torch",
+    repeats: bool = False,
 ) -> Steps:
     """Steps that are compiled by torch's inductor.
 
@@ -63,27 +71,32 @@ def compiled(
         optimizer: to be put into the graph where its rule is known; None to have gradients.
         batch: a batch of the shape.
         numbers: those of the objective.
+        products: who takes matrix products.
         repeats: whether every step has this very batch.
 
     Raises:
         NotTraceable: the program's Python depends on the values of tensors.
     """
-    step = _step(pair, optimizer, batch, numbers)
+    step = one_step(_improved(pair, batch, numbers, products), optimizer)
     return Loop(step, _compiler, repeats) if is_loopable(step, batch) else SingleStep(step, _compiler)
 
 
-def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Steps:
+def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products = "torch") -> Steps:
     """Steps that are run as a graph without a compiler, with torch's own optimizer beside it."""
-    return SingleStep(_step(pair, None, batch, numbers), lambda function: function)
+    return SingleStep(one_step(_improved(pair, batch, numbers, products), None), lambda function: function)
 
 
-def _step(pair: Pair, optimizer: Optimizer | None, batch: Batch, numbers: Mapping[str, float]) -> OneStep:
+def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products) -> Capture:
     captured = capture(pair, batch, numbers)
-    factor_linear(captured.graph)
+    if factor_linear(captured.graph):
+        given = [torch.zeros((), dtype=torch.float64) for _ in numbers]
+        inputs = [*captured.leaves, *captured.constants, *given, *tensors_of(batch)]
+        FakeTensorProp(captured.graph).propagate(*(tensor.detach() for tensor in inputs))  # shapes of what is new
+    take_products(captured.graph, products)
     hoist_noise(captured)
     for node in captured.graph.graph.nodes:
         node.meta.clear()  # tensors and modes of the tracing, which a compiler would take for its own
-    return one_step(captured, optimizer)
+    return captured
 
 
 def _compiler(function: Callable) -> Callable:

@@ -2,14 +2,14 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
 
 from ..data import Batch
 from .build import Steps, as_graph, compiled
+from .products import Products
 from .self_check import Mismatch, Plain, self_check
 from .signature import signature
 from .traceable import NotTraceable
@@ -32,7 +32,7 @@ class Engine:
 
     Args:
         plain: what is trained, and how a plain step is taken.
-        products: a block in which matrix products have the precision of the training.
+        products: who takes the matrix products of graphs.
         repeats: whether every batch is the very same.
         in_graph: whether the optimizer may be part of a graph; it may not where gradients are yet to be changed.
         tolerance: see ``self_check``.
@@ -42,7 +42,7 @@ class Engine:
     def __init__(
         self,
         plain: Plain,
-        products: Callable[[], AbstractContextManager],
+        products: Products,
         repeats: bool,
         in_graph: bool = True,
         tolerance: float = 1e-4,
@@ -81,11 +81,11 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Which shapes have been met how often, and which have a graph: a resumed run goes on with the same."""
-        return {"seen": dict(self.seen), "known": list(self.known)}
+        return {"seen": dict(self.seen), "known": list(self.known), "products": self.products}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.seen, self.known = dict(state["seen"]), list(state["known"])
+        self.seen, self.known, self.products = dict(state["seen"]), list(state["known"]), state["products"]
 
     def report(self) -> str:
         """What was done, in one line."""
@@ -134,17 +134,14 @@ class Engine:
 
     def _compiled(self, batch: Batch, numbers: Mapping[str, float]) -> Steps:
         optimizer = self.plain.optimizer if self.in_graph else None
-        with self.products():
-            return compiled(self.plain.pair, optimizer, batch, numbers, self.repeats)
+        return compiled(self.plain.pair, optimizer, batch, numbers, self.products, self.repeats)
 
     def _without_compiler(
         self, failure: Exception, batch: Batch, numbers: Mapping[str, float]
     ) -> tuple[Steps | None, str]:
         reason = f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
         try:
-            with self.products():
-                graph = as_graph(self.plain.pair, batch, numbers)
-            steps = self._checked(graph, batch, numbers)
+            steps = self._checked(as_graph(self.plain.pair, batch, numbers, self.products), batch, numbers)
         except Exception:
             return None, f"plain steps, since the step cannot be captured ({reason})"
         return steps, f"a graph without a compiler, which failed ({reason})"
