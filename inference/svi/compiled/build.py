@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from ..data import Batch
 from ..pair import Pair
 from .capture import Capture, capture
+from .decompositions import decompose
 from .factored_linear import factor_linear
 from .loop import Loop, is_loopable
 from .noise import hoist_noise
@@ -93,6 +94,7 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
         inputs = [*captured.leaves, *captured.constants, *given, *tensors_of(batch)]
         FakeTensorProp(captured.graph).propagate(*(tensor.detach() for tensor in inputs))  # shapes of what is new
     take_products(captured.graph, products)
+    decompose(captured.graph)
     hoist_noise(captured)
     for node in captured.graph.graph.nodes:
         node.meta.clear()  # tensors and modes of the tracing, which a compiler would take for its own
