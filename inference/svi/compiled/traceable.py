@@ -74,6 +74,8 @@ class _Zeros(TorchFunctionMode):
 
 class _NoValues(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch._is_all_true:
+            return True  # asked by distributions that were made while validation was on, as the priors of a PyroSample
         if func in LOOKS and not _is_literal(args[0]):
             if func is Tensor.item and args[0].is_floating_point():
                 return args[0].detach()

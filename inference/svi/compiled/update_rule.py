@@ -77,7 +77,7 @@ def updated(group: Group, rate: Tensor, parameter: Tensor, gradient: Tensor, sta
     gradient = -gradient if group.maximize else gradient
     gradient = gradient if group.clip is None else gradient.clamp(-group.clip, group.clip)
     if group.decoupled:
-        parameter = parameter * (1 - rate * group.weight_decay)
+        parameter = parameter * (1 - rate * group.weight_decay).to(parameter.dtype)
     elif group.weight_decay:
         gradient = gradient + group.weight_decay * parameter
     step = state.step + 1
