@@ -115,7 +115,8 @@ class Engine:
             warnings.warn(f"fit takes plain steps from now on: {self.refused}.", UserWarning, stacklevel=2)
 
     def _built(self, batch: Batch, numbers: Mapping[str, float]) -> Steps | None:
-        began = time.perf_counter()
+        began, optimizer = time.perf_counter(), self.plain.optimizer
+        states = {parameter: dict(state) for parameter, state in optimizer.state.items()}
         with pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's compiler, about itself
             try:
@@ -124,6 +125,9 @@ class Engine:
                 steps, how = None, f"plain steps, since {error}"
             except Exception as error:
                 steps, how = self._without_compiler(error, batch, numbers)
+        if steps is None or steps.step.groups is None:
+            for parameter, state in optimizer.state.items():
+                _replace(state, states.get(parameter, {}))  # what was made ready for a graph, torch does in its own way
         self.seconds += time.perf_counter() - began
         if steps is None or how != "compiled":
             self._say(how)
@@ -153,6 +157,11 @@ class Engine:
     def _say(self, reason: str) -> None:
         if self.asked:
             warnings.warn(f"fit takes {reason}.", UserWarning, stacklevel=2)
+
+
+def _replace(state: dict[str, Any], by: dict[str, Any]) -> None:
+    state.clear()
+    state.update(by)
 
 
 def worthwhile(step_seconds: float, steps: int | None) -> bool:
