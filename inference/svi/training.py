@@ -153,7 +153,7 @@ class Training:
         single, total, count, number, size = self.batches.steps == 1, 0.0, 0, 0, 1
         rates = [self.rates[0]]
         for group, steps in self._groups(self._epochs_ahead() if single else 1):
-            losses, rates = self._take(group, steps, number)
+            losses, rates = self._take(group, steps, 0 if single else number)
             for batch, loss, rate in zip(group, losses, rates, strict=True):
                 size = self.data_size or self.batches.size(batch)
                 total, count, number = total + loss, count + size, number + 1
@@ -203,7 +203,7 @@ class Training:
             yield group, steps
 
     def _take(self, group: list[Batch], steps: Steps | None, number: int) -> tuple[list[float], list[float]]:
-        """Take a step for each batch; gives losses and learning rates. ``number`` batches of the epoch are done."""
+        """Take a step for each batch; gives losses and rates. ``number`` batches of ``self.epoch`` are done."""
         if steps is None:
             rate = self._set_rates(self._progress(0))
             return [self._step(group[0], self._numbers(0), number)], [rate]
@@ -246,7 +246,8 @@ class Training:
         return loss.item()
 
     def _explained(self, batch: Batch, numbers: Mapping[str, float], value: float, number: int) -> Exception:
-        rows, place = self.batches.rows(self.epoch, number), (self.epoch + 1, number + 1)
+        epoch, number = (self.epoch + number, 0) if self.batches.steps == 1 else (self.epoch, number)
+        rows, place = self.batches.rows(epoch, number), (epoch + 1, number + 1)
         return explain(self.pair, lambda: self.loss(batch, numbers), batch, value, place, rows)
 
     def _back_to(self, states: list[Tensor]) -> None:

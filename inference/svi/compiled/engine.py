@@ -69,7 +69,7 @@ class Engine:
             if not self._is_due(key):
                 return None
             self.graphs[key] = self._built(batch, numbers)
-            self.known = list(self.graphs)
+            self.known = list(dict.fromkeys([*self.known, key]))
         elif self._doubted:
             self._check_again(self.graphs[key], batch, numbers)
         self._last = batch, self.graphs.get(key)
