@@ -57,9 +57,7 @@ def conjugate(y: Tensor) -> None:  # noqa: ARG001 - the arguments are the model'
     shape = pyro.param("shape", torch.tensor(1.7), constraint=constraints.positive)
     speed = pyro.param("speed", torch.tensor(0.6), constraint=constraints.positive)
     pyro.sample("rate", dist.Gamma(shape, speed))
-    pyro.sample(
-        "share", dist.Dirichlet(pyro.param("weights", torch.ones(3) * 1.5, constraint=constraints.positive))
-    )
+    pyro.sample("share", dist.Dirichlet(pyro.param("weights", torch.ones(3) * 1.5, constraint=constraints.positive)))
 
 
 class Flow(nn.Module):

@@ -1,15 +1,22 @@
 """What the tests of compiled steps share: graphs that are run as they are, without a C++ compiler."""
 
+import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import Tensor, nn
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
 from pyrometer.inference.svi.compiled import build, loop
+from pyrometer.inference.svi.compiled.self_check import Plain
+from pyrometer.inference.svi.objective import as_objective
+from pyrometer.inference.svi.pair import Pair
 
 
 def as_written(function: Callable) -> Callable:
@@ -45,3 +52,53 @@ def compiler() -> None:
         get_cpp_compiler()
     except InvalidCxxCompiler:
         pytest.skip("no C++ compiler is there")
+
+
+class Guide(nn.Module):
+    """q(z) = N(loc, exp(log_scale)^2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc, self.log_scale = nn.Parameter(torch.tensor(0.4)), nn.Parameter(torch.tensor(-0.6))
+
+    def forward(self, y: Tensor) -> None:  # noqa: ARG002 - the arguments are the model's
+        pyro.sample("z", dist.Normal(self.loc, self.log_scale.exp()))
+
+
+def location(y: Tensor) -> None:
+    """z ~ N(0, 2), y ~ N(z, 0.7)."""
+    z = pyro.sample("z", dist.Normal(0.0, 2.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(z, 0.7), obs=y)
+
+
+@pytest.fixture
+def batch() -> dict[str, Tensor]:
+    """Five numbers."""
+    return {"y": torch.tensor([0.3, -0.1, 1.2, 2.0, 0.7])}
+
+
+@pytest.fixture
+def plain() -> Callable[..., Plain]:
+    """A function that makes a pair, its optimizer and plain steps of both."""
+
+    def make(
+        model: Callable = location,
+        guide: Callable | None = None,
+        objective: Any = None,
+        optimizer: Callable = functools.partial(torch.optim.Adam, lr=0.05),
+    ) -> Plain:
+        pair = Pair(model, Guide() if guide is None else guide, as_objective(objective))
+        built = optimizer(pair.trainable())
+
+        def step(batch: dict[str, Any], numbers: Mapping[str, float]) -> float:
+            built.zero_grad()
+            loss = pair(batch, numbers)
+            if not pair.objective.accumulates:
+                loss.backward()
+            built.step()
+            return loss.item()
+
+        return Plain(pair, built, step)
+
+    return make

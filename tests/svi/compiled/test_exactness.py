@@ -20,7 +20,14 @@ SINGLE = {
 }
 """Draws that depend on data or are not few standard normals, and buffers that are written to: one step a call."""
 
-LIKE_OTHERS = {"AutoDiagonalNormal", "AutoStructured", "LayerNorm", "RenyiELBO, particle by particle", "RMSprop", "beta"}
+LIKE_OTHERS = {
+    "AutoDiagonalNormal",
+    "AutoStructured",
+    "LayerNorm",
+    "RenyiELBO, particle by particle",
+    "RMSprop",
+    "beta",
+}
 """What is left to the benchmark."""
 
 

@@ -114,7 +114,9 @@ def train(case, compile, optimizer=ADAM):
 
 
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize("optimizer", [ADAM, functools.partial(ClippedAdam, lr=0.05, lrd=0.99)], ids=["Adam", "Clipped"])
+@pytest.mark.parametrize(
+    "optimizer", [ADAM, functools.partial(ClippedAdam, lr=0.05, lrd=0.99)], ids=["Adam", "Clipped"]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_what_cannot_be_one_graph_is_taken_plainly_and_says_so(case, optimizer):
     """Against compile=False, bit by bit, with a warning that has the reason of ``Fit.engine``."""
@@ -131,7 +133,9 @@ def test_what_cannot_be_one_graph_is_taken_plainly_and_says_so(case, optimizer):
 
 @pytest.mark.usefixtures("interpreted")
 def test_auto_says_why_it_takes_plain_steps_without_a_warning(monkeypatch):
-    module = importlib.import_module("pyrometer.inference.svi.fit")  # the name of the module is also that of its function
+    module = importlib.import_module(
+        "pyrometer.inference.svi.fit"
+    )  # the name of the module is also that of its function
     monkeypatch.setattr(module, "worthwhile", lambda *_: True)
     result, _, said = train("a branch on a value", "auto")
     assert READS in result.engine

@@ -1,0 +1,180 @@
+"""The self-check finds steps that are wrong, and leaves everything as it was."""
+
+import copy
+import functools
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.optim.clipped_adam import ClippedAdam
+from torch import nn
+
+from pyrometer.inference.svi.compiled import one_step
+from pyrometer.inference.svi.compiled.build import as_graph, compiled
+from pyrometer.inference.svi.compiled.self_check import Mismatch, self_check
+
+pytestmark = pytest.mark.usefixtures("interpreted")
+OPTIMIZERS = {
+    "Adam": functools.partial(torch.optim.Adam, lr=0.05),
+    "ClippedAdam": functools.partial(ClippedAdam, lr=0.05, lrd=0.9),
+    "SGD": functools.partial(torch.optim.SGD, lr=0.001, momentum=0.9),
+}
+
+
+class Counting(nn.Module):
+    """A program with running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1)
+
+    def forward(self, y):
+        z = pyro.sample("z", dist.Normal(0.0, 2.0))
+        pyro.sample("y", dist.Normal(z + self.norm(y[:, None])[:, 0], 0.7).to_event(1), obs=y)
+
+
+def steps_of(plain, batch):
+    return compiled(plain.pair, plain.optimizer, batch, {}, repeats=True)
+
+
+def everything(plain):
+    """Weights, buffers, the optimizer's state and settings, gradients, random state."""
+    leaves = plain.pair.trainable()
+    return copy.deepcopy(
+        {
+            "weights": plain.pair.state_dict(),
+            "state": [dict(plain.optimizer.state.get(leaf, {})) for leaf in leaves],
+            "groups": [{**group, "params": None} for group in plain.optimizer.param_groups],
+            "gradients": [leaf.grad for leaf in leaves],
+            "random": torch.get_rng_state(),
+        }
+    )
+
+
+def is_same(a, b):
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(is_same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("before", [0, 3])
+def test_afterwards_everything_is_as_it_was(optimizer, before, plain, batch):
+    """Bit by bit, whether the optimizer has a state already or not; and where the check fails."""
+    made = plain(Counting(), optimizer=optimizer)
+    for _ in range(before):
+        made.step(batch, {})
+    made.optimizer.zero_grad()
+    steps = steps_of(made, batch)
+    addresses = [leaf.data_ptr() for leaf in made.pair.trainable()]
+    start = everything(made)
+    self_check(made, steps, batch, {}, 1e-4)
+    assert is_same(everything(made), start)
+    right = made.step
+    with pytest.raises(Mismatch):
+        self_check(made._replace(step=lambda *given: right(*given) + 1), steps, batch, {}, 1e-4)
+    assert is_same(everything(made), start)
+    assert [leaf.data_ptr() for leaf in made.pair.trainable()] == addresses
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_a_check_leaves_the_next_step_of_the_optimizer_as_it_would_have_been(optimizer, plain, batch):
+    """Against a pair that was not checked: momentum of the trial steps is not in it."""
+    checked, other = plain(optimizer=optimizer), plain(optimizer=optimizer)
+    self_check(checked, as_graph(checked.pair, batch, {}), batch, {}, 1e-4)
+    for made in (checked, other):
+        torch.manual_seed(2)
+        made.step(batch, {})
+        made.step(batch, {})
+    assert all(map(torch.equal, checked.pair.trainable(), other.pair.trainable()))
+
+
+def test_a_wrong_loss_is_found(plain, batch):
+    made = plain()
+    steps = steps_of(made, batch)
+    with pytest.raises(Mismatch, match="the loss of a compiled step is "):
+        self_check(made._replace(step=lambda *given: 1.01 * made.step(*given)), steps, batch, {}, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda right: lambda group, rate, *rest: right(group, 1.1 * rate, *rest), "is off by "),
+        (
+            lambda right: lambda group, rate, leaf, gradient, state: right(group, rate, leaf, -gradient, state),
+            "off|loss",
+        ),
+        (lambda _: lambda group, rate, leaf, gradient, state: (leaf, state), "off|loss"),  # noqa: ARG005
+    ],
+    ids=["rate", "sign", "nothing"],
+)
+def test_a_wrong_update_is_found(wrong, message, plain, batch, monkeypatch):
+    monkeypatch.setattr(one_step, "updated", wrong(one_step.updated))
+    made = plain(optimizer=functools.partial(torch.optim.Adam, lr=1e-3))
+    with pytest.raises(Mismatch, match=message):
+        self_check(made, steps_of(made, batch), batch, {}, 1e-4)
+
+
+def test_a_wrong_gradient_of_one_parameter_of_two_is_found(plain, batch):
+    """A graph in which the second gradient is half as large, with an optimizer that is not scale-free."""
+    made = plain(optimizer=OPTIMIZERS["SGD"])
+    steps = as_graph(made.pair, batch, {})
+    right = steps.function
+
+    def half(*given):
+        loss, first, second = right(*given)
+        return [loss, first, second / 2]
+
+    steps.function = half
+    with pytest.raises(Mismatch, match="is off by|the loss of a compiled step"):
+        self_check(made, steps, batch, {}, 1e-4)
+
+
+def test_a_buffer_that_a_graph_does_not_move_is_found(plain, batch):
+    made = plain(Counting(), optimizer=OPTIMIZERS["SGD"])
+    steps = as_graph(made.pair, batch, {})
+    right, model = steps.function, made.pair.programs[0]
+
+    def still(*given):
+        kept = model.norm.running_mean.clone()
+        found = right(*given)
+        model.norm.running_mean.copy_(kept)
+        return found
+
+    steps.function = still
+    with pytest.raises(Mismatch, match="a buffer is another"):
+        self_check(made, steps, batch, {}, 1e-4)
+
+
+def test_a_weight_whose_gradient_is_rounding_error_is_no_mismatch(plain, batch):
+    """A bias before a normalisation: Adam makes whole steps of it, of either sign."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Linear(1, 6), nn.BatchNorm1d(6)
+
+        def forward(self, y):
+            z = pyro.sample("z", dist.Normal(0.0, 2.0))
+            loc = z + self.norm(self.first(y[:, None])).sin().sum(-1)
+            pyro.sample("y", dist.Normal(loc, 0.7).to_event(1), obs=y)
+
+    made = plain(Model())
+    steps = steps_of(made, batch)
+    right = steps.function
+
+    def rounded(carried, held, given):
+        """The bias goes the other way."""
+        kept = carried[1].clone()
+        found = right(carried, held, given)
+        carried[1].copy_(2 * kept - carried[1])
+        return found
+
+    assert steps.step.captured.moving[1] is made.pair.programs[0].first.bias
+    steps.function = rounded
+    self_check(made, steps, batch, {}, 1e-4)
