@@ -50,8 +50,13 @@ def report(found: Mapping[str, Compared], steps: int) -> str:
     """The table, a row for each case, and what it says."""
     header = ["case", "how steps were taken", "losses off by", "parameters off by", "elements left out"]
     rows = [
-        [name, one.engine.partition(" (")[0] if one.engine.startswith("compiled") else one.engine]
-        + [f"{one.losses:.0e}", f"{one.parameters:.0e}", f"{one.left_out} of {one.elements}" if one.left_out else ""]
+        [
+            name,
+            one.engine.partition(" (")[0] if one.engine.startswith("compiled") else one.engine,
+            f"{one.losses:.0e}",
+            f"{one.parameters:.0e}",
+            f"{one.left_out} of {one.elements}" if one.left_out else "",
+        ]
         for name, one in found.items()
     ]
     exact = sum(map(is_exact, found.values()))

@@ -86,10 +86,10 @@ def plain() -> Callable[..., Plain]:
         model: Callable = location,
         guide: Callable | None = None,
         objective: Any = None,
-        optimizer: Callable = functools.partial(torch.optim.Adam, lr=0.05),
+        optimizer: Callable | None = None,
     ) -> Plain:
         pair = Pair(model, Guide() if guide is None else guide, as_objective(objective))
-        built = optimizer(pair.trainable())
+        built = (optimizer or functools.partial(torch.optim.Adam, lr=0.05))(pair.trainable())
 
         def step(batch: dict[str, Any], numbers: Mapping[str, float]) -> float:
             built.zero_grad()

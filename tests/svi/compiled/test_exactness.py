@@ -7,7 +7,7 @@ import pytest
 
 from pyrometer.benchmarks.exactness import CASES, LOSSES, PARAMETERS, is_exact, report
 from pyrometer.benchmarks.exactness_case import Compared, compared, trained
-from pyrometer.inference.svi.compiled import engine, one_step, update_rule
+from pyrometer.inference.svi.compiled import engine, packed, update_rule
 
 IN_GRAPH = "compiled with the optimizer in the graph"
 LOOP = f"{IN_GRAPH}, up to 100 steps a call"
@@ -66,7 +66,7 @@ def test_compiled_single_steps_of_two_shapes_are_those_of_plain_pyro(monkeypatch
 def test_the_comparison_sees_steps_that_are_a_thousandth_too_large(monkeypatch):
     """The self-check, which is to find wrong programs and not small errors, lets them pass."""
     right = update_rule.updated
-    monkeypatch.setattr(one_step, "updated", lambda group, rate, *rest: right(group, 1.001 * rate, *rest))
+    monkeypatch.setattr(packed, "updated", lambda group, rate, *rest: right(group, 1.001 * rate, *rest))
     found = compared(CASES["functions with pyro.param"])
     assert found.engine.startswith(LOOP)
     assert found.parameters > PARAMETERS

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from pyrometer.inference.svi import NonFiniteLossError, fit, training
-from pyrometer.inference.svi.compiled.build import _step, compiled
+from pyrometer.inference.svi.compiled.build import _improved, compiled
 from pyrometer.inference.svi.compiled.loop import MOST, MOST_WEIGHTS, Loop, is_loopable
+from pyrometer.inference.svi.compiled.one_step import one_step
 from pyrometer.inference.svi.compiled.single_step import SingleStep
 
 pytestmark = pytest.mark.usefixtures("interpreted")
@@ -22,12 +23,16 @@ def numbers(steps):
     return [{} for _ in range(steps)], [[0.05]] * steps
 
 
+def _stepping(plain, batch):
+    return one_step(_improved(plain.pair, batch, {}, "torch"), plain.optimizer)
+
+
 def test_a_call_of_many_steps_is_many_calls_of_one(plain, batch):
     """Against single steps of the same graph, with other batches in each, by losses, weights and generator."""
     one, other = plain(), plain()
     batches = [{"y": batch["y"] + shift} for shift in (0.0, 1.0, -2.0, 0.5, 3.0)]
     loop = compiled(one.pair, one.optimizer, batch, {}, repeats=False)
-    single = SingleStep(_step(other.pair, other.optimizer, batch, {}), lambda function: function)
+    single = SingleStep(_stepping(other, batch), lambda function: function)
     assert isinstance(loop, Loop)
     torch.manual_seed(5)
     losses, state = loop(batches, *numbers(5)), torch.get_rng_state()
@@ -111,10 +116,10 @@ def test_a_loss_that_is_not_finite_is_reported_as_by_plain_steps(batch_size):
 
 def test_what_is_large_or_not_on_its_own_is_no_loop(plain, batch):
     small = plain()
-    assert is_loopable(_step(small.pair, small.optimizer, batch, {}), batch)
-    assert not is_loopable(_step(small.pair, None, batch, {}), batch)
+    assert is_loopable(_stepping(small, batch), batch)
+    assert not is_loopable(_stepping(small._replace(optimizer=None), batch), batch)
     many = {"y": torch.zeros(2_000_000 // MOST + 1)}
-    assert not is_loopable(_step(small.pair, small.optimizer, many, {}), many)
+    assert not is_loopable(_stepping(small, many), many)
 
     class Large(nn.Module):
         def __init__(self) -> None:
@@ -125,12 +130,12 @@ def test_what_is_large_or_not_on_its_own_is_no_loop(plain, batch):
             pyro.sample("z", dist.Normal(self.weights.sum(), 1.0))
 
     large = plain(guide=Large())
-    assert not is_loopable(_step(large.pair, large.optimizer, batch, {}), batch)
+    assert not is_loopable(_stepping(large, batch), batch)
 
 
 def test_calls_end_where_somebody_looks():
     """on_epoch after each epoch, and `steps` in the middle of one: as plain steps have it."""
-    for options in ({"epochs": 7, "on_epoch": lambda model, guide: {"at": guide.loc}}, {"steps": 11}):
+    for options in ({"epochs": 7, "on_epoch": lambda _, guide: {"at": guide.loc}}, {"steps": 11}):
         found = []
         for compile in (True, False):
             guide = Guide()

@@ -10,7 +10,7 @@ import torch
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import nn
 
-from pyrometer.inference.svi.compiled import one_step
+from pyrometer.inference.svi.compiled import packed
 from pyrometer.inference.svi.compiled.build import as_graph, compiled
 from pyrometer.inference.svi.compiled.self_check import Mismatch, self_check
 
@@ -114,7 +114,7 @@ def test_a_wrong_loss_is_found(plain, batch):
     ids=["rate", "sign", "nothing"],
 )
 def test_a_wrong_update_is_found(wrong, message, plain, batch, monkeypatch):
-    monkeypatch.setattr(one_step, "updated", wrong(one_step.updated))
+    monkeypatch.setattr(packed, "updated", wrong(packed.updated))
     made = plain(optimizer=functools.partial(torch.optim.Adam, lr=1e-3))
     with pytest.raises(Mismatch, match=message):
         self_check(made, steps_of(made, batch), batch, {}, 1e-4)
