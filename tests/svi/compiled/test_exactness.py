@@ -13,6 +13,7 @@ IN_GRAPH = "compiled with the optimizer in the graph"
 LOOP = f"{IN_GRAPH}, up to 100 steps a call"
 BESIDE = {"SGD with momentum", "RMSprop", "NAdam"}
 SINGLE = {
+    "Adam with groups",
     *("a plate that subsamples", "float64", "Gamma and Dirichlet guide", "BatchNorm", "dropout"),
     *("digit enumerated beside a style", "two streams, half supervised", "TraceGraph_ELBO, a Bernoulli guide"),
     *("score function, a Normal guide", "score function, a Bernoulli guide", "score function beside enumeration"),
