@@ -19,6 +19,8 @@ from rich.table import Table
 
 from .inference.diagnostics import diagnose, simulate, to_arviz
 from .inference.energy import compare
+from .inference.svi.messages import is_told
+from .inference.svi.processes import is_first_process
 from .recipes.energy_pictures import draw_energy_pictures
 from .recipes.recipe import find, names, settings_of
 from .recipes.run import OpenRun, draw_pictures, open_run, run
@@ -28,7 +30,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-console = Console()
+# Under torchrun every process runs a command, and the first speaks.
+console = Console(quiet=not is_first_process())
 errors = Console(stderr=True)
 
 RUNGS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
@@ -181,10 +184,11 @@ def _plain_errors() -> Iterator[None]:
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
         if os.environ.get("PYROMETER_TRACEBACK"):
             raise
-        errors.print(f"[bold red]pyrometer:[/] {escape(str(error))}", soft_wrap=True)
+        if not is_told(error):
+            errors.print(f"[bold red]pyrometer:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
-        for note in ("interrupted.", *getattr(interrupt, "__notes__", [])):
+        for note in ("interrupted.", *getattr(interrupt, "__notes__", [])) if not is_told(interrupt) else ():
             errors.print(f"[bold red]pyrometer:[/] {escape(note)}", soft_wrap=True)
         raise typer.Exit(130) from None
 

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from .data import Batch, Unconverted
 from .pair import Pair
+from .processes import process_count
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -16,14 +17,19 @@ __all__ = ["make_fabric", "set_up"]
 
 
 def make_fabric(accelerator: str, precision: Any) -> "Fabric":
-    """One device, chosen and described as Lightning Fabric does.
+    """One device, chosen and described as Lightning Fabric does; under torchrun one for each process.
 
     Raises:
         ValueError: Fabric does not know the accelerator or precision, or numbers are to be float16.
     """
     from lightning.fabric import Fabric  # an import of seconds, so only where it is needed
 
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    if process_count() > 1:
+        from .strategy import parallel_fabric
+
+        fabric = parallel_fabric(accelerator, precision)
+    else:
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
     if fabric.strategy.precision.precision.startswith("16"):
         raise ValueError(
             f"precision must not be {precision!r}: float16 ends at 65504, and sums of log-probabilities do not. "
@@ -40,7 +46,7 @@ def set_up(fabric: "Fabric", pair: Pair, optimizer: Optimizer) -> tuple[Callable
     """
     module, wrapped = fabric.setup(pair, optimizer)
     precision = fabric.strategy.precision.precision
-    if precision == "32-true" and fabric.world_size == 1:
+    if precision == "32-true":
         return pair, optimizer  # the wrappers would do nothing here and cost some percent of a small step
     if precision.endswith("mixed"):
         return lambda batch, progress: module(Unconverted(batch), progress), wrapped

@@ -13,6 +13,7 @@ from .batches import as_batches
 from .data import BATCH_SIZE, Batch
 from .device import make_fabric, set_up
 from .pair import Pair, training_mode
+from .parallel import together
 from .preparation import (
     build_optimizer,
     check_length,
@@ -21,8 +22,11 @@ from .preparation import (
     check_seed,
     inspect_pair,
 )
+from .processes import Processes
 from .random_state import preserved_random_state
-from .run import Row, RunDirectory, open_directory
+from .run import Row, RunDirectory
+from .sharding import SharedBatches
+from .shared_directory import open_shared
 from .temperature import at_temperature
 from .training import Training
 
@@ -153,24 +157,29 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
     """
     check_length(epochs, steps)
     check_schedule(schedule)
-    directory = open_directory(out, resume)
-    seed = check_seed(directory.seed if directory is not None and seed is None else seed)
-    tempered = at_temperature(objective, beta)
     fabric = make_fabric(accelerator, precision)
+    processes = Processes(fabric)
+    directory = open_shared(processes, out, resume)
+    seed = processes.told(lambda: check_seed(directory.seed if directory is not None and seed is None else seed))
+    tempered = at_temperature(objective, beta)
     batches = as_batches(data, batch_size, seed, fabric.device)
+    what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
+    how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
+    where = {"device": fabric.device.type, "precision": precision}
+    if processes.count > 1:
+        processes.agree({**what, **how, **where, "epochs": epochs, "steps": steps})
+        batches = SharedBatches(batches, processes)
     if directory is not None:
-        what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
-        how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
-        where = {"device": fabric.device.type, "precision": precision}
         directory.describe({**what, **how, **where}, settings, {"epochs": epochs, "steps": steps})
     pair = Pair(model, guide, tempered, fabric.device)
-    with preserved_random_state(), training_mode(pair):
+    with preserved_random_state(), training_mode(pair), processes.quiet():
         samples = batches.samples()
         pyro.set_rng_seed(seed)
         data_size = inspect_pair(pair, samples, batches.total)
         loss, built = set_up(fabric, pair, build_optimizer(optimizer, pair.trainable()))
         check_loss(pair, loss, samples[0])
-        training = Training(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size)
+        begin = Training if processes.count == 1 else together(processes, pair, objective, samples, seed)
+        training = begin(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size)
         if directory is None:
             training.run(None, progress)
         else:

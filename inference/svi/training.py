@@ -83,7 +83,7 @@ class Training:
                 self._epoch(bar)
                 now = time.monotonic()
                 self.seconds = now - started
-                if self.finished or now - saved >= SECONDS_BETWEEN_CHECKPOINTS:
+                if self.finished or self._is_due(now - saved):
                     self.save(directory)
                     saved = now
 
@@ -127,6 +127,9 @@ class Training:
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.whole, self.history = state["whole"], state["history"]
 
+    def _is_due(self, seconds: float) -> bool:
+        return seconds >= SECONDS_BETWEEN_CHECKPOINTS
+
     def _epoch(self, bar: ProgressBar) -> None:
         total, count, number, rate = 0.0, 0, 0, self.rates[0]
         for number, batch in enumerate(self.batches.epoch(self.epoch), start=1):
@@ -148,6 +151,11 @@ class Training:
         self.history.append({**row, **self._metrics(row)})
 
     def _step(self, batch: Batch, progress: float, number: int) -> float:
+        value = self._gradient(batch, progress, number)
+        self.optimizer.step()
+        return value
+
+    def _gradient(self, batch: Batch, progress: float, number: int) -> float:
         before = [generator.get_state() for generator in self.generators]
         self.optimizer.zero_grad()
         try:
@@ -165,7 +173,6 @@ class Training:
                 generator.set_state(state)
             rows, place = self.batches.rows(self.epoch, number - 1), (self.epoch + 1, number)
             raise explain(self.pair, lambda: self.loss(batch, progress), batch, value, place, rows)
-        self.optimizer.step()
         return value
 
     def _progress(self) -> float:
