@@ -50,8 +50,7 @@ def share(batch: Batch, rank: int, count: int, whole: int | None = None) -> Shar
         if len(sources) > 1 and row_count(part) % count:
             raise ValueError(
                 f"data[{source!r}] has {row_count(part)} rows in a batch, and {count} processes cannot share them "
-                f"equally, as streams must be: choose a batch size that is a multiple of {count} and no more than there "
-                "are rows."
+                f"equally, as streams must be: choose a multiple of {count} that is no more than there are rows."
             )
     slices = {source: _rows_of(row_count(part), rank, count) for source, part in sources.items()}
     first = next(iter(sources))
