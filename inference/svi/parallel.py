@@ -1,7 +1,6 @@
 """Training in several processes at once: each on its share of every batch, and all with the same weights."""
 
 import functools
-import hashlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -9,13 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro
-
 from .additivity import stands_for_all_data
 from .data import Batch
 from .pair import Pair
 from .processes import Processes
-from .random_state import get_random_state, preserved_random_state, set_random_state
+from .random_state import noise_state, set_random_state
 from .run import Row, RunDirectory
 from .sharding import Share
 from .training import Training
@@ -45,7 +42,7 @@ class ParallelTraining(Training):
         self.parameters = self.pair.trainable()
         self.interrupted = False
         if self.processes.rank > 0:
-            set_random_state(_noise(self.seed, self.processes.rank, 0))
+            set_random_state(noise_state(self.seed, self.processes.rank))
 
     def run(self, directory: RunDirectory | None, show: bool) -> None:
         """Train to the end; the first process writes and shows."""
@@ -63,7 +60,7 @@ class ParallelTraining(Training):
         """Go on from a checkpoint, of as many processes or of others; a process without a state there draws anew."""
         states = [state["random"], *state.get("random_of_others", [])]
         rank = self.processes.rank
-        own = states[rank] if rank < len(states) else _noise(self.seed, rank, state["step"])
+        own = states[rank] if rank < len(states) else noise_state(self.seed, rank, state["step"])
         super().load({**state, "random": own})
 
     def _is_due(self, seconds: float) -> bool:
@@ -122,11 +119,3 @@ def together(
     processes.spread(list(tensors.values()))
     weighted = processes.told(lambda: stands_for_all_data(pair, objective, samples, processes.count))
     return functools.partial(ParallelTraining, processes=processes, seed=seed, weighted=weighted)
-
-
-def _noise(seed: int, rank: int, step: int) -> dict[str, Any]:
-    """The random state with which a process begins at a step; nothing that any other seed or process draws from."""
-    digest = hashlib.blake2b(f"{seed}/process {rank}/{step}".encode(), digest_size=4).digest()
-    with preserved_random_state():
-        pyro.set_rng_seed(int.from_bytes(digest, "big"))
-        return get_random_state()

@@ -13,7 +13,7 @@ from torch import Tensor
 from .messages import as_plain, from_plain, pack, unpack
 from .settings import describe, differences
 
-__all__ = ["Processes", "is_first_process", "process_count"]
+__all__ = ["Processes", "is_first_process", "process_count", "process_rank"]
 
 T = TypeVar("T")
 
@@ -29,9 +29,14 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
+def process_rank() -> int:
+    """The number of this process among them, from 0."""
+    return int(os.environ["RANK"]) if process_count() > 1 else 0
+
+
 def is_first_process() -> bool:
     """Whether this process is the one that writes, and speaks to the user."""
-    return process_count() == 1 or os.environ.get("RANK", "0") == "0"
+    return process_rank() == 0
 
 
 class Processes:

@@ -334,10 +334,12 @@ def full_disk(folder: Path) -> dict[str, Any]:
 
 
 def commanded(folder: Path) -> dict[str, Any]:
-    """`pyrometer fit`, and again into the same folder, and what is printed."""
+    """`pyrometer fit`, again into the same folder, and other commands on the run; what is printed."""
     printed: list[dict[str, Any]] = []
-    command = ["fit", "gaussian_mixture", "--epochs", "2", "--out", str(folder / "command"), "--quiet"]
-    for _ in range(2):
+    out = str(folder / "command")
+    fitting = ["fit", "gaussian_mixture", "--epochs", "2", "--out", out, "--quiet"]
+    measuring = ["energy", out, "--count", "5", "--betas", "0.5,1", "--draws", "100", "--no-pictures"]
+    for command in (fitting, fitting, measuring, [*measuring, "--count", "1"], ["sample", out, "--count", "2"]):
         done = CliRunner().invoke(app, command)
         printed.append({"out": done.stdout, "error": done.stderr, "code": done.exit_code})
     return {"printed": printed}

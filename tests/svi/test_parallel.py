@@ -188,14 +188,33 @@ def test_the_first_process_alone_writes_shows_warns_and_calls_on_epoch(two: Two)
 
 
 def test_the_command_trains_in_both_and_prints_once(two: Two) -> None:
-    (fitted, taken), others = two.seen[0]["commanded"]["printed"], two.seen[1]["commanded"]["printed"]
+    (fitted, taken, *_), others = (seen["commanded"]["printed"] for seen in two.seen)
     assert fitted["out"].count("free_energy_kind") == 1
     assert "already holds a run" in taken["error"]
-    assert [(one["out"], one["error"]) for one in others] == [("", "")] * 2
+    assert [(one["out"], one["error"]) for one in others[:2]] == [("", "")] * 2
     assert [one["code"] for one in (taken, others[1])] == [2, 2]
     summary = json.loads((two.folder / "command" / "summary.json").read_text())
     assert summary["epochs"] == 2
     assert "test_log_evidence" in summary
+
+
+def test_the_processes_share_the_data_of_an_energy_run_and_the_first_prints_all(two: Two) -> None:
+    """Against the command in one process: exact sums over a discrete latent, so that what is printed is equal."""
+    _, _, energies, too_few, samples = two.seen[0]["commanded"]["printed"]
+    others = two.seen[1]["commanded"]["printed"][2:]
+    run = str(two.folder / "command")
+    command = ["energy", run, "--count", "5", "--betas", "0.5,1", "--draws", "100", "--no-pictures"]
+    alone = CASES["CliRunner"]().invoke(CASES["app"], command).stdout
+    exact = [
+        [line.split()[:4] for line in text.splitlines() if line[:5].strip().isdigit()]
+        for text in (alone, energies["out"])
+    ]
+    assert exact[0] == exact[1]
+    assert len(exact[0]) == 5
+    assert alone.split("enumerate (exact)")[1] == energies["out"].split("enumerate (exact)")[1]
+    assert "2 processes cannot share 1 data" in too_few["error"]
+    assert "samples.nc" in samples["out"]
+    assert [one["out"] for one in others] == [""] * 3
 
 
 def test_a_process_that_is_killed_ends_the_other_and_leaves_the_last_checkpoint_whole(two: Two) -> None:
