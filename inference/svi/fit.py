@@ -101,6 +101,13 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
     which is minus the ELBO, in nats, where ``objective`` is left out. The order of the data and everything random
     depend on the seed alone; the caller's random state is put back.
 
+    In processes that ``torchrun`` has started, each with the same call, the training is data-parallel: every process
+    has all data and works on its rows of each batch, and the gradients are summed, so that each step is the one that a
+    single process would take on the whole batch, were the noise the same. It is not: each process draws its own, by
+    the seed and its rank, and so the numbers depend on the seed and the number of processes. The weights at the start
+    are those of the first process, which alone writes, shows, warns and calls ``on_epoch``. An error or an interrupt of
+    one is raised in all. What is not the sum, or the mean, of its value for the shares of a batch is refused.
+
     Args:
         model: p(x, z), any Pyro callable.
         guide: q(z | x), likewise, with the same arguments.
@@ -108,10 +115,12 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
             each a dict of such tensors, for an objective that takes them; or anything that gives batches which are
             such dicts, as often as it is iterated, for example a DataLoader.
         objective: a Pyro ELBO object, by default ``Trace_ELBO()``, or a function (model, guide, **batch) that gives a
-            scalar tensor. A function with an argument ``progress`` gets the fraction of the training that is done.
+            scalar tensor, a sum over the rows of the batch. A function with an argument ``progress`` gets the fraction
+            of the training that is done.
         epochs: passes over the data, of streams over the one with the most batches; or
         steps: gradient steps. Exactly one of the two.
-        batch_size: rows of a batch; None: all at every step; for streams also a dict; for a loader, nothing.
+        batch_size: rows of a batch, over all processes; None: all at every step; for streams also a dict; for a loader,
+            nothing.
         optimizer: from parameters to a torch optimizer, by default ``functools.partial(torch.optim.Adam, lr=0.001)``.
         schedule: from the fraction of the training that is done to a factor on the learning rate.
         beta: inverse temperature, or a function from the fraction of the training that is done to it: with an ELBO of
@@ -123,7 +132,8 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
         seed: by default drawn from torch's generator.
         out: a folder for checkpoints, metrics, weights and a summary; it must be new or empty,
         resume: or hold a run that is to be continued. A continued run reaches, bit for bit, what an uninterrupted one
-            reaches. Where there is nothing to resume a new run is started. A finished run is loaded.
+            reaches, if it has as many processes; with others the order of the data stays, and the noise is new. Where
+            there is nothing to resume a new run is started. A finished run is loaded.
         settings: anything else that makes the run what it is (plain JSON); kept, and compared when it is resumed.
         progress: show a bar on standard error.
         accelerator: as Lightning Fabric has it: "auto", "cpu", "cuda", ...
@@ -142,6 +152,7 @@ def fit(  # noqa: PLR0913 - a training has this many independent choices, and al
         FileExistsError: ``out`` is taken.
         NonFiniteLossError: a loss is NaN or infinite; the last checkpoint is good.
         NonFiniteWeightsError: a weight is.
+        ConnectionError: another process has ended; the last checkpoint is good.
 
     Example:
         >>> import pyro.distributions as dist

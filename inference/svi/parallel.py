@@ -64,7 +64,7 @@ class ParallelTraining(Training):
         super().load({**state, "random": own})
 
     def _is_due(self, seconds: float) -> bool:
-        return self.processes.told(lambda: super(ParallelTraining, self)._is_due(seconds))
+        return super()._is_due(self.processes.gathered_numbers(seconds)[0].item())  # one clock for all
 
     def _gradient(self, batch: Batch, progress: float, number: int) -> float:
         fraction = batch.fraction if isinstance(batch, Share) else 1.0
@@ -82,7 +82,7 @@ class ParallelTraining(Training):
         return total
 
     def _metrics(self, row: Row) -> Row:
-        return self.processes.told(lambda: super(ParallelTraining, self)._metrics(row))
+        return {} if self.on_epoch is None else self.processes.told(lambda: super(ParallelTraining, self)._metrics(row))
 
     def _interrupt(self) -> KeyboardInterrupt | None:
         return KeyboardInterrupt() if self.interrupted else None

@@ -89,7 +89,13 @@ class Processes:
         """
         if self.count == 1:
             return
-        first, *others = self.gathered(describe(what))
+        description, error = None, None
+        try:
+            description = describe(what)
+        except Exception as raised:
+            error = raised
+        self.total(0.0, error)
+        first, *others = self.gathered(description)
         lines = [
             f"{line} (process {rank})"
             for rank, other in enumerate(others, start=1)

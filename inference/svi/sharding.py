@@ -118,7 +118,12 @@ def _rows_of(rows: int, rank: int, count: int) -> slice:
 def _agreed(batches: Iterator[Batch], processes: Processes) -> Iterator[Batch]:
     """The batches of a loader, as long as they are the same in every process."""
     while True:
-        batch = next(batches, None)
+        batch, error = None, None
+        try:
+            batch = next(batches, None)
+        except BaseException as raised:  # or the others would wait for ever
+            error = raised
+        processes.total(0.0, error)
         marks = processes.gathered_numbers(*_mark(batch))
         if (marks != marks[0]).any():
             raise ValueError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import nn
@@ -27,8 +28,16 @@ class SummedGradients(DDPStrategy):
 
 
 def parallel_fabric(accelerator: str, precision: Any) -> Fabric:
-    """Fabric with a device for each process, in touch with the others: gloo on CPUs, nccl on GPUs."""
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    """Fabric with a device for each process, in touch with the others: gloo on CPUs, nccl on GPUs.
+
+    Raises:
+        ValueError: there are GPUs, and fewer than processes here.
+    """
+    here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if accelerator in ("auto", "gpu", "cuda") and 0 < gpus < here:
+        raise ValueError(
+            f"{here} processes need a GPU each, and here are {gpus}: start fewer, or pass accelerator='cpu' to fit."
+        )
     nodes = int(os.environ["WORLD_SIZE"]) // here
     fabric = Fabric(
         accelerator=accelerator, devices=here, num_nodes=nodes, strategy=SummedGradients(), precision=precision

@@ -207,6 +207,16 @@ def loader(seed: int | None) -> DataLoader:
     )
 
 
+class Breaking:
+    """Batches of which the second process cannot read the third."""
+
+    def __iter__(self) -> Any:
+        for number, batch in enumerate(loader(seed=3)):
+            if RANK == 1 and number == 2:
+                raise OSError("the disk is gone")
+            yield batch
+
+
 def streams(rows: int = 10) -> dict[str, Any]:
     return {"unlabelled": {"x": X}, "labelled": {"x": X[:rows], "digit": CLASS[:rows]}}
 
@@ -254,6 +264,7 @@ REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     "a loader with another order in each": lambda: {**neural(), "data": loader(seed=None), "batch_size": 256},
     "a loss that is NaN in one": lambda: neural(model=NanAt(), batch_size=14),
     "a process that fails": lambda: neural(objective=failing_in_process_1),
+    "a loader that fails": lambda: neural(data=Breaking(), batch_size=256),
     "on_epoch that fails": lambda: neural(on_epoch=lambda *_: {"rank": float("no number")}),
 }
 

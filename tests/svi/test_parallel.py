@@ -25,7 +25,7 @@ from pyrometer.inference.svi.checkpoint import load_checkpoint, newest
 SCRIPT = Path(__file__).with_name("parallel_cases.py")
 CASES = runpy.run_path(str(SCRIPT))
 pytestmark = pytest.mark.xdist_group("two processes")  # which are started once, not once for each of xdist's
-PATIENCE = 300  # seconds, on a machine that others use
+PATIENCE = 120  # seconds, on a machine that others use
 
 
 class Two(NamedTuple):
@@ -133,6 +133,7 @@ def test_a_loss_that_is_nan_in_one_process_stops_both_with_its_site_and_rows(two
     ("found", "kind", "message", "origin"),
     [
         (lambda seen: seen["refused"]["a process that fails"], "ValueError", "has had enough", 1),
+        (lambda seen: seen["refused"]["a loader that fails"], "OSError", "the disk is gone", 1),
         (lambda seen: seen["refused"]["on_epoch that fails"], "ValueError", "could not convert", 0),
         (lambda seen: seen["full"], "OSError", "no space left", 0),
     ],
