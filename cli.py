@@ -19,7 +19,7 @@ from rich.table import Table
 
 from .inference.diagnostics import diagnose, simulate, to_arviz
 from .inference.energy import compare
-from .inference.svi.messages import is_told
+from .inference.svi.messages import told_error
 from .inference.svi.processes import is_first_process, process_rank
 from .inference.svi.random_state import noise_state, set_random_state
 from .recipes.energy_pictures import draw_energy_pictures
@@ -192,11 +192,11 @@ def _plain_errors() -> Iterator[None]:
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
         if os.environ.get("PYROMETER_TRACEBACK"):
             raise
-        if not is_told(error):
+        if told_error(error) is None:
             errors.print(f"[bold red]pyrometer:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
-        for note in ("interrupted.", *getattr(interrupt, "__notes__", [])) if not is_told(interrupt) else ():
+        for note in ("interrupted.", *getattr(interrupt, "__notes__", [])) if told_error(interrupt) is None else ():
             errors.print(f"[bold red]pyrometer:[/] {escape(note)}", soft_wrap=True)
         raise typer.Exit(130) from None
 

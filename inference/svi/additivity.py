@@ -10,12 +10,15 @@ data, as with ``pyro.plate("data", N, subsample_size=len(x))``. What is neither 
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pyro.distributions import transforms
 from pyro.infer import RenyiELBO, Trace_MMD
 from pyro.poutine import Trace
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..energy.structure import sample_sites
 from .data import Batch, row_count
@@ -47,7 +50,8 @@ def stands_for_all_data(pair: Pair, objective: Any, samples: list[Batch], count:
     """
     _check_modules(pair)
     if not pair.objective.is_elbo:
-        return _by_values(pair, samples[0], count)
+        with _rows_apart(pair):
+            return _by_values(pair, samples[0], count)
     if isinstance(objective, Trace_MMD) or (isinstance(objective, RenyiELBO) and objective.num_particles > 1):
         raise ValueError(
             f"objective must be a sum over the rows of a batch to be shared by {count} processes, and "
@@ -63,12 +67,29 @@ def stands_for_all_data(pair: Pair, objective: Any, samples: list[Batch], count:
 
 def _check_modules(pair: Pair) -> None:
     for name, module in pair.parts.named_modules():
-        # Torch's and Pyro's; it mixes the rows of a batch, so that a share is no longer a part of the whole.
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) or type(module).__name__ == "BatchNorm":
+        if isinstance(module, transforms.BatchNorm):
             raise ValueError(
-                f"{name} normalises over the rows of a batch, of which each process has only its share: use a "
-                "normalisation by row such as nn.LayerNorm, or a single process."
+                f"{name} normalises over the rows of a batch, of which each process has only its share: leave Pyro's "
+                "BatchNorm out of the flow, or use a single process."
             )
+    if pair.objective.accumulates and any(isinstance(part, _BatchNorm) for part in pair.modules()):
+        raise ValueError(
+            "objective must be one whose loss can be differentiated, such as Trace_ELBO(), where several processes "
+            "train a network with batch normalisation: use that, nn.LayerNorm, or a single process."
+        )
+
+
+@contextmanager
+def _rows_apart(pair: Pair) -> Iterator[None]:
+    """Inside, batch normalisation goes by its running statistics, so that no row depends on another."""
+    layers = [part for part in pair.modules() if isinstance(part, _BatchNorm) and part.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
 
 
 def _by_scales(pair: Pair, batch: Batch, count: int) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .nonfinite import NonFiniteLossError, NonFiniteWeightsError
 
-__all__ = ["as_plain", "from_plain", "is_told", "pack", "unpack"]
+__all__ = ["as_plain", "from_plain", "pack", "told_error", "unpack"]
 
 TOLD = "Raised first in process "
 
@@ -54,9 +54,13 @@ def from_plain(plain: dict[str, Any], rank: int) -> BaseException:
     return error
 
 
-def is_told(error: BaseException) -> bool:
-    """Whether it is the error of another process, which says so itself."""
-    return any(note.startswith(TOLD) for note in getattr(error, "__notes__", []))
+def told_error(error: BaseException | None) -> BaseException | None:
+    """The error of another process, which says so itself, where this is it or is caused by it; else None."""
+    while error is not None:
+        if any(note.startswith(TOLD) for note in getattr(error, "__notes__", [])):
+            return error
+        error = error.__cause__  # Pyro raises a new error from that of a program
+    return None
 
 
 def _rebuilt(plain: dict[str, Any]) -> BaseException:

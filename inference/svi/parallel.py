@@ -8,13 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from .additivity import stands_for_all_data
 from .data import Batch
+from .messages import told_error
 from .pair import Pair
 from .processes import Processes
 from .random_state import noise_state, set_random_state
 from .run import Row, RunDirectory
 from .sharding import Share
+from .shared_normalisation import SharedNormalisation
 from .training import Training
 
 __all__ = ["ParallelTraining", "together"]
@@ -40,7 +44,9 @@ class ParallelTraining(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.parameters = self.pair.trainable()
-        self.interrupted = False
+        self.normalisation = SharedNormalisation(self.pair, self.processes)
+        self.own_loss, self.loss = self.loss, self._shared_loss
+        self.first_look, self.interrupted = True, False
         if self.processes.rank > 0:
             set_random_state(noise_state(self.seed, self.processes.rank))
 
@@ -67,19 +73,42 @@ class ParallelTraining(Training):
         return super()._is_due(self.processes.gathered_numbers(seconds)[0].item())  # one clock for all
 
     def _gradient(self, batch: Batch, progress: float, number: int) -> float:
-        fraction = batch.fraction if isinstance(batch, Share) else 1.0
-        weight = fraction if self.weighted else 1.0
         value, error = 0.0, None
+        self.first_look = True
         try:
-            if fraction > 0:
+            self._check_normalised(batch)
+            if _fraction(batch) > 0:
                 value = super()._gradient(batch, progress, number)
             else:
                 self.optimizer.zero_grad()
         except BaseException as raised:  # or the others would wait for ever
+            told = told_error(raised)
+            if told is not None:  # to all of them
+                raise told from None
             error = raised
+        # Such a loss has gradients before it can be weighted.
+        weight = self._weight(batch) if self.pair.objective.accumulates else 1.0
         total = self.processes.total(weight * value, error or self._interrupt())
         self.processes.sum_gradients(self.parameters, weight)
         return total
+
+    def _shared_loss(self, batch: Batch, progress: float) -> Tensor:
+        # When a loss that is not finite is looked into, the other processes are elsewhere.
+        look, self.first_look = self.first_look, False
+        with self.normalisation.over_all_rows(look):
+            loss = self.own_loss(batch, progress)
+        return loss if self.pair.objective.accumulates else self._weight(batch) * loss
+
+    def _weight(self, batch: Batch) -> float:
+        return _fraction(batch) if self.weighted else 1.0
+
+    def _check_normalised(self, batch: Batch) -> None:
+        if self.normalisation.layers and self.batches.size(batch) < self.processes.count:
+            raise ValueError(
+                f"a batch has {self.batches.size(batch)} rows for {self.processes.count} processes, of which each must "
+                "have one where a network normalises over them: choose another batch size, so that the last batch has "
+                "more, or fewer processes."
+            )
 
     def _metrics(self, row: Row) -> Row:
         return {} if self.on_epoch is None else self.processes.told(lambda: super(ParallelTraining, self)._metrics(row))
@@ -119,3 +148,7 @@ def together(
     processes.spread(list(tensors.values()))
     weighted = processes.told(lambda: stands_for_all_data(pair, objective, samples, processes.count))
     return functools.partial(ParallelTraining, processes=processes, seed=seed, weighted=weighted)
+
+
+def _fraction(batch: Batch) -> float:
+    return batch.fraction if isinstance(batch, Share) else 1.0

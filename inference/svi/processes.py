@@ -129,9 +129,19 @@ class Processes:
         if not failed:
             return numbers[:, 0].sum().item()
         told = self.gathered(None if error is None else as_plain(error))
-        if error is not None and failed[0] == self.rank:
+        # A process may have got its NaN from another, which knows the site.
+        rank = min(failed, key=lambda rank: told[rank].get("site", "") is None)
+        if error is not None and rank == self.rank:
             raise error
-        raise from_plain(told[failed[0]], failed[0]) from error
+        raise from_plain(told[rank], rank) from error
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, or the error of one that has failed before it came here."""
+        self.total(0.0)
+        value = value.detach().clone(memory_format=torch.contiguous_format)
+        with self._connected():
+            dist.all_reduce(value)
+        return value
 
     def sum_gradients(self, parameters: Sequence[Tensor], weight: float = 1.0) -> None:
         """Replace each gradient by the sum over all processes of ``weight`` times theirs.
@@ -146,6 +156,10 @@ class Processes:
 
     def _sum_gradients(self, group: list[Tensor], weight: float) -> None:
         gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in group]
+        if any(gradient.layout != torch.strided for gradient in gradients):
+            raise TypeError(
+                "gradients must be dense to be summed over processes: leave out nn.Embedding's sparse=True."
+            )
         present = gradients[0].new_tensor([leaf.grad is not None for leaf in group])
         flat = torch.cat([*(weight * gradient.reshape(-1) for gradient in gradients), present])
         with self._connected():
@@ -174,9 +188,11 @@ class Processes:
     @contextmanager
     def quiet(self) -> Iterator[None]:
         """Inside, warnings are shown by the first process alone."""
+        if self.rank == 0:
+            yield
+            return
         with warnings.catch_warnings():
-            if self.rank > 0:
-                warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")
             yield
 
     @contextmanager

@@ -103,7 +103,8 @@ def test_two_processes_on_half_batches_take_the_steps_of_one_on_whole_batches(ca
         ("parameters by row", "must take any number of rows to be shared by 2 processes.*Are there parameters by row"),
         ("weights of all rows", "objective must be a sum over the rows of a batch.*RenyiELBO is none"),
         ("a function of the whole", "neither the sum nor the mean of those for the shares"),
-        ("normalisation over rows", "model.net.1 normalises over the rows of a batch"),
+        ("normalisation of too few rows", "a batch has 1 rows for 2 processes, of which each must have one"),
+        ("normalisation beside gradients of its own", "must be one whose loss can be differentiated"),
         ("more processes than rows", "it has 1 for 2 processes: choose a larger batch size, or start fewer"),
         ("streams that cannot be halved", r"data\['labelled'\] has 3 rows in a batch, and 2 processes cannot share"),
         ("other data in each", r"must call fit with the same arguments.*data.x: .*\(process 1\)"),
@@ -133,6 +134,10 @@ def test_a_loss_that_is_nan_in_one_process_stops_both_with_its_site_and_rows(two
     ("found", "kind", "message", "origin"),
     [
         (lambda seen: seen["refused"]["a process that fails"], "ValueError", "has had enough", 1),
+        (
+            lambda seen: seen["refused"]["a process that fails where others normalise"],
+            *("ValueError", "has had enough", 1),
+        ),
         (lambda seen: seen["refused"]["a loader that fails"], "OSError", "the disk is gone", 1),
         (lambda seen: seen["refused"]["on_epoch that fails"], "ValueError", "could not convert", 0),
         (lambda seen: seen["full"], "OSError", "no space left", 0),
@@ -146,7 +151,7 @@ def test_an_error_of_one_process_is_raised_in_both(found: Any, kind: str, messag
 
 
 def test_an_interrupt_of_one_process_stops_both_after_one_step_and_the_run_can_be_continued(two: Two) -> None:
-    """The second process gets SIGINT in step 9 of 20, three steps an epoch."""
+    """The second process gets SIGINT in step 10 of 20, three steps an epoch."""
     for seen in two.seen:
         assert seen["interrupted"]["type"] == "KeyboardInterrupt"
         assert "resume=True" in seen["interrupted"]["notes"][-1]
