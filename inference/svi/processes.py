@@ -136,8 +136,7 @@ class Processes:
         raise from_plain(told[rank], rank) from error
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, or the error of one that has failed before it came here."""
-        self.total(0.0)
+        """The sum of a tensor over all processes."""
         value = value.detach().clone(memory_format=torch.contiguous_format)
         with self._connected():
             dist.all_reduce(value)

@@ -46,16 +46,16 @@ class SharedNormalisation:
 
     def _normalise(self, layer: Any, value: Tensor) -> Tensor:
         layer._check_input_dim(value)
-        wide = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
-        dims = [dim for dim in range(wide.dim()) if dim != 1]
-        shape = [-1 if dim == 1 else 1 for dim in range(wide.dim())]
-        rows = self.processes.total(wide.numel() / wide.shape[1])
-        mean: Tensor = _Sum.apply(wide.sum(dims), self.processes) / rows  # pyright: ignore[reportOperatorIssue]
-        centered = wide - mean.view(shape)
-        variance: Tensor = _Sum.apply(centered.square().sum(dims), self.processes) / rows  # pyright: ignore[reportOperatorIssue]
+        dims = [dim for dim in range(value.dim()) if dim != 1]
+        shape = [-1 if dim == 1 else 1 for dim in range(value.dim())]
+        rows = self.processes.total(value.numel() / value.shape[1])
+        wide = value.double()  # for the difference of squares
+        sums: Any = _Sum.apply(torch.cat([wide.sum(dims), wide.square().sum(dims)]), self.processes)
+        mean, square = (sums / rows).chunk(2)
+        variance = (square - mean.square()).clamp(min=0)
         if layer.track_running_stats:
-            _track(layer, mean.detach(), variance.detach() * rows / (rows - 1))
-        scaled = centered * (variance + layer.eps).rsqrt().view(shape)
+            _track(layer, mean, variance * rows / (rows - 1))
+        scaled = (wide - mean.view(shape)) * (variance + layer.eps).rsqrt().view(shape)
         if layer.affine:
             scaled = scaled * layer.weight.view(shape) + layer.bias.view(shape)
         return scaled.to(value.dtype)
@@ -71,6 +71,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
+        ctx.processes.total(0.0)  # raises the error of one that has failed since
         return ctx.processes.sum(gradients[0]), None
 
 

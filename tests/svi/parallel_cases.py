@@ -200,6 +200,13 @@ class NanAt(Decoder):
             pyro.sample("x", dist.Normal(self.net(z).masked_fill(bad, torch.nan), 0.5).to_event(1), obs=x)
 
 
+def failing_after_the_model(model: Callable, guide: Callable, x: Tensor, eps: Tensor, progress: float) -> Tensor:
+    loss = Trace_ELBO().differentiable_loss(model, guide, x=x, eps=eps)
+    if RANK == 1 and progress > 0.4:
+        raise ValueError("this process has had enough.")
+    return loss
+
+
 def loader(seed: int | None) -> DataLoader:
     items: Any = [{"x": x, "eps": eps} for x, eps in zip(X, EPS, strict=True)]
     return DataLoader(
@@ -269,6 +276,9 @@ REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     "a loss that is NaN in one": lambda: neural(model=NanAt(), batch_size=14),
     "a process that fails": lambda: neural(objective=failing_in_process_1),
     "a loader that fails": lambda: neural(data=Breaking(), batch_size=256),
+    "a process that fails when others differentiate": lambda: neural(
+        model=normalised(), objective=failing_after_the_model
+    ),
     "on_epoch that fails": lambda: neural(on_epoch=lambda *_: {"rank": float("no number")}),
 }
 

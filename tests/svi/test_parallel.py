@@ -138,6 +138,10 @@ def test_a_loss_that_is_nan_in_one_process_stops_both_with_its_site_and_rows(two
             lambda seen: seen["refused"]["a process that fails where others normalise"],
             *("ValueError", "has had enough", 1),
         ),
+        (
+            lambda seen: seen["refused"]["a process that fails when others differentiate"],
+            *("ValueError", "has had enough", 1),
+        ),
         (lambda seen: seen["refused"]["a loader that fails"], "OSError", "the disk is gone", 1),
         (lambda seen: seen["refused"]["on_epoch that fails"], "ValueError", "could not convert", 0),
         (lambda seen: seen["full"], "OSError", "no space left", 0),
