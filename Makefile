@@ -53,7 +53,7 @@ lint: setup
 	@$(RUN) -m basedpyright
 
 pytest: setup
-	@$(ONE_THREAD) $(RUN) -m pytest -q -n 2
+	@$(ONE_THREAD) $(RUN) -m pytest -q -n 2 --dist loadgroup
 
 notebooks: setup
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; then $(ONE_THREAD) $(RUN) -m pytest -q --nbmake notebooks; fi

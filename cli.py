@@ -19,16 +19,21 @@ from rich.table import Table
 
 from .inference.diagnostics import diagnose, simulate, to_arviz
 from .inference.energy import compare
+from .inference.svi.messages import told_error
+from .inference.svi.processes import is_first_process, process_rank
+from .inference.svi.random_state import noise_state, set_random_state
 from .recipes.energy_pictures import draw_energy_pictures
 from .recipes.recipe import find, names, settings_of
 from .recipes.run import OpenRun, draw_pictures, open_run, run
+from .recipes.shared_energies import measure_in_shares
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
-console = Console()
+# Under torchrun every process runs a command, and the first speaks.
+console = Console(quiet=not is_first_process())
 errors = Console(stderr=True)
 
 RUNGS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
@@ -101,7 +106,7 @@ def energy(
     """Print F_inf, F_1 = -log p(x), -ELBO and the gaps between them of a run's held-out data, in nats; draw pictures.
 
     With `--betas` also F, U, H and c at those inverse temperatures. The pictures show F and c over beta, the gaps, and
-    the energy across latents of one or two dimensions.
+    the energy across latents of one or two dimensions. Processes that torchrun has started share the data.
 
     Examples:
 
@@ -112,27 +117,31 @@ def energy(
     with _plain_errors(), Status("opening the run", console=console) as status:
         rungs = _betas(betas) if betas is not None else RUNGS
         opened = _open(run_folder, seed)
-        view, guide = opened.recipe.view(count), opened.recipe.guide
+        recipe, guide = opened.recipe, opened.recipe.guide
         status.update(f"comparing F_inf, F_1 and -ELBO of {count} data")
-        table = compare(view, guide, draws)
+        table = measure_in_shares(recipe, count, lambda view: compare(view, guide, draws))
         console.print(_energy_table(table, str(run_folder)))
         if "approximation_gap" in table:
             parts = ("approximation", "amortization")
             sizes = (_with_error(table, f"{part}_gap{{}}") for part in parts)
             console.print("Of -ELBO - F_1 in total: approximation gap {}, amortisation gap {}.".format(*sizes))
         status.update(f"measuring F, U, H and c at {len(rungs)} inverse temperatures")
-        ladder = view.ladder(rungs, guide) if betas is not None or pictures else None
+        ladder = None
+        if betas is not None or pictures:
+            ladder = measure_in_shares(recipe, count, lambda view: view.ladder(rungs, guide))
         if ladder is not None and betas is not None:
             console.print(_ladder_table(ladder))
         status.update("drawing")
-        if ladder is not None and pictures:
-            for path in draw_energy_pictures(view, guide, table, ladder, run_folder / "pictures"):
+        if ladder is not None and pictures and is_first_process():
+            for path in draw_energy_pictures(recipe.view(count), guide, table, ladder, run_folder / "pictures"):
                 console.print(f"Wrote {path}.")
 
 
 @app.command("diagnose")
 def diagnose_run(run_folder: RunFolder, count: Count = 50, draws: Draws = 1000, seed: Seed = 0) -> None:
     """Judge a run's guide, and write `posterior.nc` for ArviZ (`arviz.from_netcdf`)."""
+    if not is_first_process():
+        return
     with _plain_errors():
         opened = _open(run_folder, seed)
         view = opened.recipe.view(count)
@@ -147,6 +156,8 @@ def diagnose_run(run_folder: RunFolder, count: Count = 50, draws: Draws = 1000, 
 @app.command()
 def sample(run_folder: RunFolder, count: Count = 100, seed: Seed = 0) -> None:
     """Draw new latents and data from a run's model into `samples.nc`, and draw its pictures again."""
+    if not is_first_process():
+        return
     with _plain_errors():
         opened = _open(run_folder, seed)
         simulated = simulate(opened.recipe.view(count))
@@ -181,10 +192,11 @@ def _plain_errors() -> Iterator[None]:
     except (ValueError, TypeError, OSError, ArithmeticError) as error:
         if os.environ.get("PYROMETER_TRACEBACK"):
             raise
-        errors.print(f"[bold red]pyrometer:[/] {escape(str(error))}", soft_wrap=True)
+        if told_error(error) is None:
+            errors.print(f"[bold red]pyrometer:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
-        for note in ("interrupted.", *getattr(interrupt, "__notes__", [])):
+        for note in ("interrupted.", *getattr(interrupt, "__notes__", [])) if told_error(interrupt) is None else ():
             errors.print(f"[bold red]pyrometer:[/] {escape(note)}", soft_wrap=True)
         raise typer.Exit(130) from None
 
@@ -217,6 +229,8 @@ def _free_folder(stem: Path) -> Path:
 def _open(run_folder: Path, seed: int) -> OpenRun:
     opened = open_run(run_folder)
     pyro.set_rng_seed(seed)
+    if not is_first_process():  # else the draws for its share would be those for the first
+        set_random_state(noise_state(seed, process_rank()))
     return opened
 
 

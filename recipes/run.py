@@ -11,6 +11,7 @@ import torch
 
 from ..inference.energy.elbo_gap import elbo_gap
 from ..inference.svi import Fit, add_to_summary, fit, load_weights
+from ..inference.svi.processes import is_first_process
 from ..inference.svi.random_state import preserved_random_state
 from .recipe import Recipe, find, typed_settings
 
@@ -37,6 +38,9 @@ def run(
     progress: bool = True,
 ) -> tuple[Recipe, Fit, dict[str, Any]]:
     """Builds the recipe, trains it in the folder ``out``, and writes what was reached and its pictures.
+
+    Of several processes that torchrun has started, all train, and the first measures and writes; to the others nothing
+    is known to be reached.
 
     Args:
         name: a recipe's name or the path of a file that defines one.
@@ -67,8 +71,10 @@ def run(
             settings={"recipe": name, **settings},
             progress=progress,
         )
-        summary = add_to_summary(out, _reached(recipe))
-        draw_pictures(recipe, out)
+        summary: dict[str, Any] = {}
+        if is_first_process():
+            summary = add_to_summary(out, _reached(recipe))
+            draw_pictures(recipe, out)
     return recipe, result, summary
 
 

@@ -10,6 +10,7 @@ from .bfloat16 import has_bfloat16_products
 from .data import Batch, Unconverted
 from .objective import Numbers
 from .pair import Pair
+from .processes import process_count
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -18,14 +19,20 @@ __all__ = ["make_fabric", "set_up"]
 
 
 def make_fabric(accelerator: str, precision: Any) -> "Fabric":
-    """One device, chosen and described as Lightning Fabric does.
+    """One device, chosen and described as Lightning Fabric does; under torchrun one for each process.
 
     Raises:
         ValueError: Fabric does not know the accelerator or precision, or numbers are to be float16.
     """
     from lightning.fabric import Fabric  # an import of seconds, so only where it is needed
 
-    fabric = Fabric(accelerator=accelerator, devices=1, precision="32-true" if precision == "bf16" else precision)
+    own = "32-true" if precision == "bf16" else precision
+    if process_count() > 1:
+        from .strategy import parallel_fabric
+
+        fabric = parallel_fabric(accelerator, own)
+    else:
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=own)
     if precision == "bf16" and not has_bfloat16_products(fabric.device):
         raise ValueError(
             f'precision="bf16" needs a processor that multiplies bfloat16 numbers, which that of {fabric.device} does '
@@ -51,7 +58,7 @@ def set_up(fabric: "Fabric", pair: Pair, optimizer: Optimizer) -> tuple[Loss, Op
     """
     module, wrapped = fabric.setup(pair, optimizer)
     precision = fabric.strategy.precision.precision
-    if precision == "32-true" and fabric.world_size == 1:
+    if precision == "32-true":
         return pair, optimizer  # the wrappers would do nothing here and cost some percent of a small step
     if precision.endswith("mixed"):
         return lambda batch, numbers: module(Unconverted(batch), numbers), wrapped

@@ -16,6 +16,7 @@ from .compiled.engine import worthwhile
 from .data import BATCH_SIZE, Batch
 from .device import make_fabric, set_up
 from .pair import Pair, training_mode
+from .parallel import together
 from .preparation import (
     build_optimizer,
     check_compile,
@@ -25,8 +26,11 @@ from .preparation import (
     check_seed,
     inspect_pair,
 )
+from .processes import Processes
 from .random_state import preserved_random_state
-from .run import Row, RunDirectory, open_directory
+from .run import Row, RunDirectory
+from .sharding import SharedBatches
+from .shared_directory import open_shared
 from .temperature import at_temperature
 from .training import Training, make_engine
 
@@ -104,6 +108,13 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
     which is minus the ELBO, in nats, where ``objective`` is left out. The order of the data and everything random
     depend on the seed alone; the caller's random state is put back.
 
+    In processes that ``torchrun`` has started, each with the same call, the training is data-parallel: every process
+    has all data and works on its rows of each batch, and the gradients are summed, so that each step is the one that a
+    single process would take on the whole batch, were the noise the same. It is not: each process draws its own, by
+    the seed and its rank, and so the numbers depend on the seed and the number of processes. The weights at the start
+    are those of the first process, which alone writes, shows, warns and calls ``on_epoch``. An error or an interrupt of
+    one is raised in all. What is not the sum, or the mean, of its value for the shares of a batch is refused.
+
     Args:
         model: p(x, z), any Pyro callable.
         guide: q(z | x), likewise, with the same arguments.
@@ -111,11 +122,12 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
             each a dict of such tensors, for an objective that takes them; or anything that gives batches which are
             such dicts, as often as it is iterated, for example a DataLoader.
         objective: a Pyro ELBO object, by default ``Trace_ELBO()``, or a function (model, guide, **batch) that gives a
-            scalar tensor. A function with an argument ``progress`` gets the fraction of the training that is done; one
-            that has a method ``numbers`` gets, by name, what that makes of the fraction.
+            scalar tensor, a sum over the rows of the batch. A function with an argument ``progress`` gets the fraction
+            of the training that is done; one that has a method ``numbers`` gets, by name, what that makes of it.
         epochs: passes over the data, of streams over the one with the most batches; or
         steps: gradient steps. Exactly one of the two.
-        batch_size: rows of a batch; None: all at every step; for streams also a dict; for a loader, nothing.
+        batch_size: rows of a batch, over all processes; None: all at every step; for streams also a dict; for a loader,
+            nothing.
         optimizer: from parameters to a torch optimizer, by default ``functools.partial(torch.optim.Adam, lr=0.001)``.
         schedule: from the fraction of the training that is done to a factor on the learning rate.
         beta: inverse temperature, or a function from the fraction of the training that is done to it: with an ELBO of
@@ -127,7 +139,8 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         seed: by default drawn from torch's generator.
         out: a folder for checkpoints, metrics, weights and a summary; it must be new or empty,
         resume: or hold a run that is to be continued. A continued run reaches, bit for bit, what an uninterrupted one
-            reaches. Where there is nothing to resume a new run is started. A finished run is loaded.
+            reaches, if it has as many processes; with others the order of the data stays, and the noise is new. Where
+            there is nothing to resume a new run is started. A finished run is loaded.
         settings: anything else that makes the run what it is (plain JSON); kept, and compared when it is resumed.
         progress: show a bar on standard error.
         compile: whether whole steps are compiled, from the programs as they are: True, False, or "auto", where so many
@@ -156,6 +169,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         FileExistsError: ``out`` is taken.
         NonFiniteLossError: a loss is NaN or infinite; the last checkpoint is good.
         NonFiniteWeightsError: a weight is.
+        ConnectionError: another process has ended; the last checkpoint is good.
 
     Example:
         >>> import pyro.distributions as dist
@@ -172,30 +186,35 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
     check_length(epochs, steps)
     check_schedule(schedule)
     check_compile(compile)
-    directory = open_directory(out, resume)
-    seed = check_seed(directory.seed if directory is not None and seed is None else seed)
-    tempered = at_temperature(objective, beta)
     fabric = make_fabric(accelerator, precision)
+    processes = Processes(fabric)
+    directory = open_shared(processes, out, resume)
+    seed = processes.told(lambda: check_seed(directory.seed if directory is not None and seed is None else seed))
+    tempered = at_temperature(objective, beta)
     batches = as_batches(data, batch_size, seed, fabric.device)
+    what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
+    how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
+    where = {"device": fabric.device.type, "precision": precision, "compile": compile}
+    if processes.count > 1:
+        processes.agree({**what, **how, **where, "epochs": epochs, "steps": steps})
+        batches = SharedBatches(batches, processes)
     if directory is not None:
-        what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
-        how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
-        where = {"device": fabric.device.type, "precision": precision, "compile": compile}
         directory.describe({**what, **how, **where}, settings, {"epochs": epochs, "steps": steps})
     pair = Pair(model, guide, tempered, fabric.device)
-    with preserved_random_state(), training_mode(pair):
+    with preserved_random_state(), training_mode(pair), processes.quiet():
         samples = batches.samples()
         pyro.set_rng_seed(seed)
         data_size = inspect_pair(pair, samples, batches.total)
         loss, built = set_up(fabric, pair, build_optimizer(optimizer, pair.trainable()))
         seconds = check_loss(pair, loss, samples[0])
         products = BFloat16Products if precision == "bf16" else nullcontext
-        training = Training(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size, products)
+        begin = Training if processes.count == 1 else together(processes, pair, objective, samples, seed)
+        training = begin(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size, products)
         state = None if directory is None else directory.load(training.uses_progress)
         # A resumed run goes on as it began: compiled steps are rounded in another way.
         training.compile = compile if state is None else state["compile"]
         if training.compile == "auto":
-            training.compile = worthwhile(3 * seconds, training.total)
+            training.compile = processes.count == 1 and worthwhile(3 * seconds, training.total)
         training.engine = make_engine(training, asked=compile is True) if training.compile else None
         if directory is None:
             training.run(None, progress)

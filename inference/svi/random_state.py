@@ -1,14 +1,16 @@
 """The random state of a process: torch's (every device), numpy's and Python's, as plain types and tensors."""
 
+import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pyro
 import torch
 
-__all__ = ["default_generators", "get_random_state", "preserved_random_state", "set_random_state"]
+__all__ = ["default_generators", "get_random_state", "noise_state", "preserved_random_state", "set_random_state"]
 
 
 def get_random_state() -> dict[str, Any]:
@@ -48,3 +50,11 @@ def preserved_random_state() -> Iterator[None]:
         yield
     finally:
         set_random_state(state)
+
+
+def noise_state(seed: int, rank: int, step: int = 0) -> dict[str, Any]:
+    """The random state with which process ``rank`` begins at a step, unlike that of any other seed, process or step."""
+    digest = hashlib.blake2b(f"{seed}/process {rank}/{step}".encode(), digest_size=4).digest()
+    with preserved_random_state():
+        pyro.set_rng_seed(int.from_bytes(digest, "big"))
+        return get_random_state()

@@ -100,7 +100,7 @@ class Training:
                 self._epoch(bar)
                 now = time.monotonic()
                 self.seconds = now - started
-                if self.finished or now - saved >= SECONDS_BETWEEN_CHECKPOINTS:
+                if self.finished or self._is_due(now - saved):
                     self.save(directory)
                     saved = now
 
@@ -147,6 +147,9 @@ class Training:
         self.whole, self.history = state["whole"], state["history"]
         if self.engine is not None and state["shapes"] is not None:
             self.engine.load(state["shapes"])
+
+    def _is_due(self, seconds: float) -> bool:
+        return seconds >= SECONDS_BETWEEN_CHECKPOINTS
 
     def _epoch(self, bar: ProgressBar) -> None:
         """An epoch; or, where an epoch is one step, as many as can be taken in one call."""
@@ -222,6 +225,11 @@ class Training:
         return losses, [rate[0] for rate in rates]
 
     def _step(self, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
+        value = self._gradient(batch, numbers, number)
+        self.optimizer.step()
+        return value
+
+    def _gradient(self, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
         before = [generator.get_state() for generator in self.generators]
         try:
             value = self.plain_loss(batch, numbers)
@@ -233,7 +241,6 @@ class Training:
         if not math.isfinite(value):
             self._back_to(before)
             raise self._explained(batch, numbers, value, number)
-        self.optimizer.step()
         return value
 
     def plain_loss(self, batch: Batch, numbers: Mapping[str, float]) -> float:
@@ -309,7 +316,9 @@ def make_engine(training: Training, asked: bool) -> Engine:
         tolerance=1e-2 if rounded else 1e-4,
         asked=asked,
     )
-    if training.loss is not training.pair:
+    if training.fabric.world_size > 1:
+        engine.refuse("several processes take each step together")
+    elif training.loss is not training.pair:
         engine.refuse('the precision of the training converts numbers on the way; "32-true" and "bf16" do not')
     return engine
 

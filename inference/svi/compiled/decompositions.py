@@ -45,8 +45,9 @@ def _cumulated(operation: Any) -> Callable[[Graph, Node], Node | None]:
     def rule(graph: Graph, node: Node) -> Node | None:
         source, dim = node.all_input_nodes[0], node.args[1]
         value = source.meta.get("val")
-        suits = isinstance(value, Tensor) and isinstance(dim, int) and value.dim() > 0 and not node.kwargs
-        if not suits or not value.is_floating_point() or not 1 <= value.shape[dim] <= LONGEST:
+        if not isinstance(value, Tensor) or not isinstance(dim, int) or node.kwargs or not value.dim():
+            return None
+        if not value.is_floating_point() or not 1 <= value.shape[dim] <= LONGEST:
             return None
         terms = [graph.call_function(aten.slice.Tensor, (source, dim, i, i + 1)) for i in range(value.shape[dim])]
         for index in range(1, len(terms)):

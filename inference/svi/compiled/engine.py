@@ -48,7 +48,8 @@ class Engine:
         tolerance: float = 1e-4,
         asked: bool = True,
     ) -> None:
-        self.plain, self.products, self.repeats = plain, products, repeats
+        self.plain, self.repeats = plain, repeats
+        self.products: Products = products
         self.in_graph, self.tolerance, self.asked = in_graph, tolerance, asked
         self.graphs: dict[str, Steps | None] = {}
         self.seen: dict[str, int] = {}

