@@ -96,7 +96,7 @@ class ParallelTraining(Training):
         # When a loss that is not finite is looked into, the other processes are elsewhere.
         look, self.first_look = self.first_look, False
         with self.normalisation.over_all_rows(look):
-            loss = self.own_loss(batch, numbers)
+            loss = self.own_loss(dict(batch), numbers)  # Fabric makes another of its type to convert it
         return loss if self.pair.objective.accumulates else self._weight(batch) * loss
 
     def _weight(self, batch: Batch) -> float:

@@ -1,7 +1,7 @@
 """Two processes that torchrun has started train what a single one does; one of them writes, and they stop together.
 
-They are real, and started once for all tests here: they go through the cases of ``parallel_cases.py``, leave what they
-have seen, and then train on until one is killed.
+They are real, and started once for all tests here: they go through ``parallel_script.py``, leave what they have seen,
+and then train on until one is killed.
 """
 
 import json
@@ -18,12 +18,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from pyrometer.cli import app
 from pyrometer.inference.svi import load_weights, training
 from pyrometer.inference.svi.checkpoint import load_checkpoint, newest
 
-SCRIPT = Path(__file__).with_name("parallel_cases.py")
-CASES = runpy.run_path(str(SCRIPT))
+SCRIPT = Path(__file__).with_name("parallel_script.py")
+CASES = runpy.run_path(str(SCRIPT.with_name("parallel_programs.py")))
 pytestmark = pytest.mark.xdist_group("two processes")  # which are started once, not once for each of xdist's
 PATIENCE = 120  # seconds, on a machine that others use
 
@@ -93,6 +95,13 @@ def test_two_processes_on_half_batches_take_the_steps_of_one_on_whole_batches(ca
     assert_same(*(seen["equal"][case] for seen in two.seen))
     moved = CASES["train"](CASES["EQUAL"][case](), steps=1)["weights"]
     assert any(not torch.allclose(moved[name], value, atol=1e-3) for name, value in alone["weights"].items())
+
+
+def test_two_processes_train_in_bfloat16_and_hold_the_same_weights(two: Two) -> None:
+    first, second = (seen["bfloat16"] for seen in two.seen)
+    assert_same(first, second)
+    assert {value.dtype for value in first["weights"].values()} == {torch.bfloat16}
+    assert first["history"][-1]["loss"] < first["history"][0]["loss"] - 1
 
 
 @pytest.mark.parametrize(
@@ -214,7 +223,7 @@ def test_the_processes_share_the_data_of_an_energy_run_and_the_first_prints_all(
     others = two.seen[1]["commanded"]["printed"][2:]
     run = str(two.folder / "command")
     command = ["energy", run, "--count", "5", "--betas", "0.5,1", "--draws", "100", "--no-pictures"]
-    alone = CASES["CliRunner"]().invoke(CASES["app"], command).stdout
+    alone = CliRunner().invoke(app, command).stdout
     exact = [
         [line.split()[:4] for line in text.splitlines() if line[:5].strip().isdigit()]
         for text in (alone, energies["out"])

@@ -1,16 +1,9 @@
-"""What two processes train for tests/svi/test_parallel.py, and one beside them; this is the script that they run."""
+"""What is trained in two processes for tests/svi/test_parallel.py, and in one beside them."""
 
-import contextlib
 import functools
-import io
-import json
 import os
 import signal
-import sys
-import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyro
@@ -20,11 +13,9 @@ from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, c
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from typer.testing import CliRunner
 
 from pyrometer import SemiSupervised
-from pyrometer.cli import app
-from pyrometer.inference.svi import checkpoint, fit, run, training
+from pyrometer.inference.svi import fit
 
 RANK = int(os.environ.get("RANK", "0"))
 ADAM = functools.partial(torch.optim.Adam, lr=0.05)
@@ -324,82 +315,3 @@ def refused(arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
         notes = getattr(error, "__notes__", [])
         return {"type": type(error).__name__, "message": str(error), "notes": notes, **fields}
     return {"type": "none"}
-
-
-def noise(folder: Path) -> dict[str, Any]:
-    """A training with noise, twice, and once interrupted and resumed; what was drawn first."""
-    guides = [Noisy() for _ in range(3)]
-    whole = [train(neural(guide=guide), steps=18) for guide in guides[:2]]
-    parts = [train(neural(guide=guides[2]), steps=steps, out=folder / "noise", resume=steps > 9) for steps in (9, 18)]
-    return {"whole": whole, "resumed": parts[-1], "drawn": guides[0].seen[-18:]}
-
-
-def spoken(folder: Path) -> dict[str, Any]:
-    """What reaches the terminal, and how often ``on_epoch`` is called."""
-
-    def warn(model: Callable, guide: Callable, x: Tensor, eps: Tensor) -> Tensor:
-        warnings.warn("a word of the objective", stacklevel=1)
-        return Trace_ELBO().differentiable_loss(model, guide, x=x, eps=eps)
-
-    def note(_model: Callable, _guide: Callable) -> dict[str, float]:
-        calls.append(RANK)
-        return {"rank": RANK}
-
-    calls: list[int] = []
-    with warnings.catch_warnings(record=True) as heard, contextlib.redirect_stderr(io.StringIO()) as shown:
-        warnings.simplefilter("always")
-        done = train(neural(objective=warn, on_epoch=note), steps=9, progress=True, out=folder / "spoken")
-    return {"warnings": len(heard), "shown": shown.getvalue(), "calls": calls, "history": done["history"]}
-
-
-def full_disk(folder: Path) -> dict[str, Any]:
-    """A training whose second checkpoint finds no room."""
-
-    def write(path: Path, epoch: int, state: dict[str, Any]) -> None:
-        if epoch == 2:
-            raise OSError("no space left")
-        checkpoint.save_checkpoint(path, epoch, state)
-
-    kept, run.save_checkpoint = run.save_checkpoint, write
-    try:
-        return refused(neural(out=folder / "full"))
-    finally:
-        run.save_checkpoint = kept
-
-
-def commanded(folder: Path) -> dict[str, Any]:
-    """`pyrometer fit`, again into the same folder, and other commands on the run; what is printed."""
-    printed: list[dict[str, Any]] = []
-    out = str(folder / "command")
-    fitting = ["fit", "gaussian_mixture", "--epochs", "2", "--out", out, "--quiet"]
-    measuring = ["energy", out, "--count", "5", "--betas", "0.5,1", "--draws", "100", "--no-pictures"]
-    for command in (fitting, fitting, measuring, [*measuring, "--count", "1"], ["sample", out, "--count", "2"]):
-        done = CliRunner().invoke(app, command)
-        printed.append({"out": done.stdout, "error": done.stderr, "code": done.exit_code})
-    return {"printed": printed}
-
-
-def main(folder: Path) -> None:
-    """Every case, in each of the processes; then a training that only a signal ends."""
-    training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-    found: dict[str, Any] = {"pid": os.getpid()}
-    found["equal"] = {name: train(case()) for name, case in EQUAL.items()}
-    found["refused"] = {name: refused(case()) for name, case in REFUSED.items()}
-    found["interrupted"] = refused(neural(objective=interrupting, out=folder / "interrupted"))
-    while not (folder / "one-two-one" / "summary.json").exists():
-        time.sleep(0.1)  # the process that runs the tests makes the first part of it
-    found["continued"] = train(neural(), steps=12, out=folder / "one-two-one", resume=True)
-    found["full"], found["noise"], found["spoken"] = full_disk(folder), noise(folder), spoken(folder)
-    found["commanded"] = commanded(folder)
-    temporary = folder / f"{RANK}.tmp"
-    torch.save(found, temporary)
-    temporary.rename(folder / f"{RANK}.pt")
-    try:
-        train(neural(), steps=10**7, out=folder / "killed")
-    except ConnectionError as error:
-        (folder / "last words.json").write_text(json.dumps({"rank": RANK, "message": str(error)}))
-        raise
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
