@@ -50,14 +50,7 @@ def report(found: Mapping[str, Compared], steps: int) -> str:
     """The table, a row for each case, and what it says."""
     header = ["case", "how steps were taken", "losses off by", "parameters off by", "elements left out"]
     rows = [
-        [
-            name,
-            one.engine.partition(" (")[0] if one.engine.startswith("compiled") else one.engine,
-            f"{one.losses:.0e}",
-            f"{one.parameters:.0e}",
-            f"{one.left_out} of {one.elements}" if one.left_out else "",
-        ]
-        for name, one in found.items()
+        [name, _how(one), f"{one.losses:.0e}", f"{one.parameters:.0e}", _left_out(one)] for name, one in found.items()
     ]
     exact = sum(map(is_exact, found.values()))
     compiled = sum(one.engine.startswith("compiled") for one in found.values())
@@ -68,6 +61,15 @@ def report(found: Mapping[str, Compared], steps: int) -> str:
         "sign that means nothing."
     )
     return "\n\n".join([table(header, rows), words])
+
+
+def _how(found: Compared) -> str:
+    """Without the seconds that it took."""
+    return found.engine.partition(" (")[0] if found.engine.startswith("compiled") else found.engine
+
+
+def _left_out(found: Compared) -> str:
+    return f"{found.left_out} of {found.elements}" if found.left_out else ""
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ROWS = 7
 
 def regression(x: Tensor, y: Tensor) -> None:
     """y ~ N(x w + b, s), with w in the plane and s > 0."""
-    weight = pyro.sample("weight", dist.Normal(0.0, 1.5).expand([2]).to_event(1))
+    weight = pyro.sample("weight", dist.Normal(torch.zeros(2), 1.5).to_event(1))
     bias = pyro.sample("bias", dist.Normal(0.0, 2.0))
     scale = pyro.sample("scale", dist.HalfNormal(0.8))
     with pyro.plate("data", len(y)):
@@ -38,7 +38,7 @@ def regression(x: Tensor, y: Tensor) -> None:
 
 def correlated(y: Tensor) -> None:
     """y ~ N(0, covariance), with an LKJ prior."""
-    scales = pyro.sample("scales", dist.LogNormal(0.0, 0.5).expand([3]).to_event(1))
+    scales = pyro.sample("scales", dist.LogNormal(torch.zeros(3), 0.5).to_event(1))
     root = pyro.sample("root", dist.LKJCholesky(3, 1.5))
     with pyro.plate("data", len(y)):
         pyro.sample("y", dist.MultivariateNormal(torch.zeros(3), scale_tril=scales[:, None] * root), obs=y)
@@ -75,7 +75,7 @@ class Flow(nn.Module):
 
 def bent(y: Tensor) -> None:
     """y ~ N(z_1 + z_2^2 / 4, 1.1)."""
-    z = pyro.sample("z", dist.Normal(0.0, 1.2).expand([2]).to_event(1))
+    z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.2).to_event(1))
     with pyro.plate("data", len(y)):
         pyro.sample("y", dist.Normal(z[..., 0] + z[..., 1].square() / 4, 1.1), obs=y)
 

@@ -46,9 +46,10 @@ class Location(nn.Module):
 class Switch(nn.Module):
     """q(on) q(z | on), with a gradient of the score function for the first."""
 
-    def __init__(self, family: Callable[[Tensor, Tensor], Any] = dist.Normal, infer: dict | None = None) -> None:
+    def __init__(self, family: Callable[[Tensor, Tensor], Any] = dist.Normal, infer: Any = None) -> None:
         super().__init__()
-        self.family, self.infer = family, infer or {}
+        self.family: Any = family
+        self.infer: Any = infer or {}
         self.logit, self.loc = nn.Parameter(torch.tensor(0.3)), nn.Parameter(torch.tensor([0.2, 0.9]))
         self.log_scale = nn.Parameter(torch.tensor(-0.4))
 
@@ -69,7 +70,8 @@ def closing(model: Callable, guide: Callable, y: Tensor, progress: float | Tenso
     """An ELBO whose entropy comes in as the training goes on."""
     of_guide = poutine.trace(guide).get_trace(y)
     of_model = poutine.trace(poutine.replay(model, trace=of_guide)).get_trace(y)
-    return (0.2 + 0.8 * progress) * of_guide.log_prob_sum() - of_model.log_prob_sum()
+    energy: Any = -of_model.log_prob_sum()
+    return (0.2 + 0.8 * progress) * of_guide.log_prob_sum() + energy
 
 
 def _case(
@@ -82,6 +84,10 @@ def _case(
     return build
 
 
+def _renyi(alpha: Any, vectorised: bool) -> Callable[[], RenyiELBO]:
+    return lambda: RenyiELBO(alpha=alpha, num_particles=3, vectorize_particles=vectorised)
+
+
 def _rising(progress: float) -> float:
     return 0.3 + 0.7 * progress
 
@@ -90,8 +96,8 @@ OBJECTIVES: dict[str, Callable[[], Case]] = {
     "several particles": _case(lambda: Trace_ELBO(num_particles=3)),
     "several particles, vectorised": _case(lambda: Trace_ELBO(num_particles=3, vectorize_particles=True)),
     "TraceMeanField_ELBO": _case(TraceMeanField_ELBO),
-    "RenyiELBO": _case(lambda: RenyiELBO(alpha=0.5, num_particles=4, vectorize_particles=True)),
-    "RenyiELBO, particle by particle": _case(lambda: RenyiELBO(alpha=0.3, num_particles=3)),
+    "RenyiELBO": _case(_renyi(0.5, vectorised=True)),
+    "RenyiELBO, particle by particle": _case(_renyi(0.3, vectorised=False)),
     "TraceGraph_ELBO": _case(TraceGraph_ELBO),
     "TraceGraph_ELBO, a Bernoulli guide": _case(TraceGraph_ELBO, switch, Switch),
     "score function, a Normal guide": _case(Trace_ELBO, location, lambda: Location(_Score)),

@@ -31,12 +31,13 @@ def _groups(parameters: list[Tensor]) -> Optimizer:
     return Adam([slow, {"params": parameters[half:], "weight_decay": 0.1}], lr=0.03)
 
 
+CLIPPED: Any = {"lr": 0.03, "lrd": 0.97, "clip_norm": 2.0, "weight_decay": 0.01}
 OPTIMIZERS: dict[str, Callable[[], Case]] = {
     "a schedule of the learning rate": _case(partial(Adam, lr=0.03), schedule=lambda done: 1 - 0.9 * done),
     "Adam with amsgrad": _case(partial(Adam, lr=0.03, amsgrad=True, weight_decay=0.05)),
     "Adam with groups": _case(_groups, schedule=lambda done: 0.2 + done),
     "AdamW": _case(partial(AdamW, lr=0.03, weight_decay=0.2)),
-    "ClippedAdam with lrd": _case(partial(ClippedAdam, lr=0.03, lrd=0.97, clip_norm=2.0, weight_decay=0.01)),
+    "ClippedAdam with lrd": _case(partial(ClippedAdam, **CLIPPED)),
     "ClippedAdam, centred, a schedule": _case(
         partial(ClippedAdam, lr=0.03, lrd=0.99, centered_variance=True), schedule=lambda done: 1 - 0.5 * done
     ),

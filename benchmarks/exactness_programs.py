@@ -1,6 +1,7 @@
 """Shapes of programs: minibatches, masks, enumeration, chains, stochastic modules, parameters in Pyro's store."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -33,7 +34,7 @@ def subsampling(y: Tensor) -> None:
         pyro.sample("y", dist.Normal(mean, 0.5), obs=y[rows])
 
 
-def masked(y: Tensor, seen: Tensor) -> None:
+def masked(y: Tensor, seen: Any) -> None:
     """Each datum has a latent; some data are not seen, some latents count half."""
     with pyro.plate("data", len(y)):
         with poutine.scale(scale=0.5):
@@ -84,7 +85,7 @@ class Labels(nn.Module):
 
     def forward(self, y: Tensor) -> None:
         """The program."""
-        enumerate_ = {"enumerate": "parallel"}
+        enumerate_: Any = {"enumerate": "parallel"}
         with pyro.plate("data", len(y)):
             a = pyro.sample("a", dist.Bernoulli(logits=self.first[0] + self.first[1] * y), infer=enumerate_)
             logits = self.second[0] + self.second[1] * y + self.second[2] * a
@@ -110,10 +111,10 @@ class BayesianNetwork(PyroModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hidden = PyroModule[nn.Linear](2, 3)
-        self.hidden.weight = PyroSample(dist.Normal(0.0, 1.0).expand([3, 2]).to_event(2))
-        self.last = PyroModule[nn.Linear](3, 1)
-        self.noise = PyroSample(dist.HalfNormal(0.7))
+        linear: Any = PyroModule[nn.Linear]
+        self.hidden, self.last = linear(2, 3), linear(3, 1)
+        self.hidden.weight = PyroSample(dist.Normal(torch.zeros(3, 2), 1.0).to_event(2))
+        self.noise: Any = PyroSample(dist.HalfNormal(0.7))
 
     def forward(self, x: Tensor, y: Tensor) -> None:
         """The program."""
@@ -157,19 +158,20 @@ def _pyro_module() -> Case:
     return Case(model, guide, _values(), {"batch_size": 4})
 
 
-def _double() -> Case:
+def _double(shape: tuple[int, ...]) -> Case:
     def model(y: Tensor) -> None:
-        mean = pyro.sample("mean", dist.Normal(y.new_zeros(()), y.new_tensor(2.0)))
+        mean = pyro.sample("mean", dist.Normal(y.new_zeros(shape), y.new_tensor(2.0)).to_event(len(shape))).sum()
         with pyro.plate("data", len(y)):
             pyro.sample("y", dist.Normal(mean, y.new_tensor(0.5)), obs=y)
 
     class Guide(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.loc, self.scale = (nn.Parameter(torch.tensor(value, dtype=torch.float64)) for value in (0.3, -0.6))
+            values = (torch.full(shape, value, dtype=torch.float64) for value in (0.3, -0.6))
+            self.loc, self.scale = map(nn.Parameter, values)
 
         def forward(self, y: Tensor) -> None:  # noqa: ARG002
-            pyro.sample("mean", dist.Normal(self.loc, self.scale.exp()))
+            pyro.sample("mean", dist.Normal(self.loc, self.scale.exp()).to_event(len(shape)))
 
     return Case(model, Guide(), {"y": _values()["y"].double()}, {"batch_size": None})
 
@@ -208,5 +210,6 @@ PROGRAMS: dict[str, Callable[[], Case]] = {
     "PyroSample in PyroModules": _network,
     "functions with pyro.param": lambda: Case(stored, stored_guide, _values(), {"batch_size": None}),
     "pyro.module": _pyro_module,
-    "float64": _double,
+    "float64": lambda: _double((2,)),
+    "float64, parameters of no dimension": lambda: _double(()),
 }

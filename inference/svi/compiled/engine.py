@@ -77,7 +77,12 @@ class Engine:
         return self._last[1]
 
     def doubt(self) -> None:
-        """Something may have changed the program: after some steps, check again that it does what its graph does."""
+        """Something may have changed the program: after some steps, check again that it does what its graph does.
+
+        Where parameters have been moved in memory graphs are made anew.
+        """
+        if not all(steps.step.is_in_place() for steps in self.graphs.values() if steps is not None):
+            self.graphs, self._last = {}, None
         self._doubted = self._since_check >= STEPS_BETWEEN_CHECKS
 
     def state(self) -> dict[str, Any]:

@@ -31,11 +31,13 @@ class OneStep:
         captured: the graph.
         groups: of every moving leaf, the settings of its rule; None where the optimizer is not part of the graph.
         states: of every moving leaf, the optimizer's own tensors.
+        places: of the leaves in memory.
     """
 
     captured: Capture
     groups: list[Group] | None
     states: list[State]
+    places: list[int]
 
     @property
     def shapes(self) -> list[torch.Size]:
@@ -46,6 +48,10 @@ class OneStep:
         """What a step changes, as tensors that share memory with the originals: moving leaves, then their states."""
         leaves = [leaf.detach() for leaf in self.captured.moving]
         return [*leaves, *(tensor for state in self.states for tensor in state.tensors())]
+
+    def is_in_place(self) -> bool:
+        """The leaves have not been moved in memory since the step was made."""
+        return [leaf.data_ptr() for leaf in self.captured.leaves] == self.places
 
     def held(self) -> list[Tensor]:
         """What a step reads: leaves that it does not move, and constants."""
@@ -86,8 +92,9 @@ def one_step(captured: Capture, optimizer: Optimizer | None) -> OneStep:
         captured: loss and gradient.
         optimizer: None to leave it out.
     """
+    places = [leaf.data_ptr() for leaf in captured.leaves]
     known = None if optimizer is None else groups_of(optimizer)
     if optimizer is None or known is None:
-        return OneStep(captured, None, [])
+        return OneStep(captured, None, [], places)
     moving = captured.moving
-    return OneStep(captured, [known[id(leaf)] for leaf in moving], prepare_state(optimizer, moving))
+    return OneStep(captured, [known[id(leaf)] for leaf in moving], prepare_state(optimizer, moving), places)

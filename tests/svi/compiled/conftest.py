@@ -54,6 +54,9 @@ def compiler() -> None:
         pytest.skip("no C++ compiler is there")
 
 
+ADAM = functools.partial(torch.optim.Adam, lr=0.05)
+
+
 class Guide(nn.Module):
     """q(z) = N(loc, exp(log_scale)^2)."""
 
@@ -86,10 +89,10 @@ def plain() -> Callable[..., Plain]:
         model: Callable = location,
         guide: Callable | None = None,
         objective: Any = None,
-        optimizer: Callable | None = None,
+        optimizer: Callable = ADAM,
     ) -> Plain:
         pair = Pair(model, Guide() if guide is None else guide, as_objective(objective))
-        built = (optimizer or functools.partial(torch.optim.Adam, lr=0.05))(pair.trainable())
+        built = optimizer(pair.trainable())
 
         def step(batch: dict[str, Any], numbers: Mapping[str, float]) -> float:
             built.zero_grad()

@@ -14,7 +14,14 @@ LOOP = f"{IN_GRAPH}, up to 100 steps a call"
 BESIDE = {"SGD with momentum", "RMSprop", "NAdam"}
 SINGLE = {
     "Adam with groups",
-    *("a plate that subsamples", "float64", "Gamma and Dirichlet guide", "BatchNorm", "dropout"),
+    *(
+        "a plate that subsamples",
+        "float64",
+        "float64, parameters of no dimension",
+        "Gamma and Dirichlet guide",
+        "BatchNorm",
+        "dropout",
+    ),
     *("digit enumerated beside a style", "two streams, half supervised", "TraceGraph_ELBO, a Bernoulli guide"),
     *("score function, a Normal guide", "score function, a Bernoulli guide", "score function beside enumeration"),
     "a schedule of beta, TraceGraph_ELBO",
