@@ -127,7 +127,7 @@ def _reached(out: Path) -> int:
     return max([int(path.stem) for path in (out / "checkpoints").glob("*.pt")], default=0)
 
 
-def _wait_for(process: multiprocessing.Process, out: Path, epoch: int) -> None:
+def _wait_for(process: BaseProcess, out: Path, epoch: int) -> None:
     until = time.monotonic() + SECONDS_TO_FIRST_STEPS
     while _reached(out) < epoch and process.is_alive():
         if time.monotonic() > until:
