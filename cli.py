@@ -64,6 +64,10 @@ def fit(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; `runs/RECIPE`, numbered, without.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in `--out`.")] = False,
+    compile: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compile steps; without, where it pays.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="`32-true`, or `bf16` for matrix products in bfloat16.")] = "32-true",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Train a recipe by SVI into a run folder.
@@ -83,12 +87,14 @@ def fit(
         if resume and out is None:
             raise ValueError("--resume needs --out, the folder of the run that is to be continued.")
         folder = out or _free_folder(Path("runs") / Path(recipe).stem)
-        _, result, reached = run(recipe, settings, folder, epochs=epochs, resume=resume, progress=not quiet)
+        how: dict[str, Any] = {"compile": "auto" if compile is None else compile, "precision": precision}
+        _, result, reached = run(recipe, settings, folder, epochs=epochs, resume=resume, progress=not quiet, **how)
     table = Table("reached", "", title=f"{recipe}: {result.epochs} epochs, {result.seconds:.0f} s")
     for name, value in reached.items():
         if isinstance(value, float | int | str):
             table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     console.print(table)
+    console.print(f"Steps: {result.engine}.")
     console.print(f"The run is in {folder}. Next: pyrometer energy {folder}; pyrometer diagnose {folder}")
 
 

@@ -36,6 +36,8 @@ def run(
     epochs: int | None = None,
     resume: bool = False,
     progress: bool = True,
+    compile: bool | str = "auto",
+    precision: str = "32-true",
 ) -> tuple[Recipe, Fit, dict[str, Any]]:
     """Builds the recipe, trains it in the folder ``out``, and writes what was reached and its pictures.
 
@@ -49,6 +51,8 @@ def run(
         epochs: passes over the data, where other than the recipe's.
         resume: continue an interrupted run.
         progress: show a bar.
+        compile: whether steps are compiled, as ``fit`` has it.
+        precision: likewise.
     """
     settings = typed_settings(name, settings)
     seed = int(settings.get("seed", 0))
@@ -70,6 +74,8 @@ def run(
             resume=resume,
             settings={"recipe": name, **settings},
             progress=progress,
+            compile=compile,
+            precision=precision,
         )
         summary: dict[str, Any] = {}
         if is_first_process():

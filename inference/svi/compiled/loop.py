@@ -1,5 +1,6 @@
 """Many steps a call: a loop inside the compiled code, for small models, whose steps cost less than a call does."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -58,6 +59,8 @@ class Loop:
         self._draw = _drawing(step)
         # Rows beyond the steps of a call are never read, so that they may be those of an earlier one.
         self._rows: dict[str, Tensor] = {}
+        self._counts = [torch.tensor(count, device="cpu") for count in range(MOST + 1)]
+        self._last_rates: Sequence[Sequence[float]] = []
 
     def draw(self, steps: int) -> Tensor:
         """The noise of so many steps."""
@@ -72,20 +75,23 @@ class Loop:
             [self._padded(name, torch.tensor(column, dtype=torch.float64)) for name, column in columns.items()],
             tensors_of(batches[0]) if self.repeats else self._stacked(batches),
             [self._padded("noise", self.draw(len(batches)))] if self.step.shapes else [],
-            self._padded("rates", torch.tensor(rates, dtype=torch.float64)),
+            self._rates(rates),
         )
         with torch.no_grad():
-            count = torch.tensor(len(batches), device="cpu")
-            losses = self.function(count, self.carried, self.held, given)
+            losses = self.function(self._counts[len(batches)], self.carried, self.held, given)
         return losses[: len(batches)].tolist()
 
     def _stacked(self, batches: Sequence[Batch]) -> list[Tensor]:
         columns = zip(*(tensors_of(batch) for batch in batches), strict=True)
         return [self._padded(f"batch {index}", torch.stack(column)) for index, column in enumerate(columns)]
 
+    def _rates(self, rates: Sequence[Sequence[float]]) -> Tensor:
+        if len(rates) > len(self._last_rates) or any(map(operator.ne, rates, self._last_rates)):
+            self._last_rates = [list(row) for row in rates]
+            return self._padded("rates", torch.tensor(rates, dtype=torch.float64))
+        return self._rows["rates"]
+
     def _padded(self, name: str, rows: Tensor) -> Tensor:
-        if len(rows) == MOST:
-            return rows
         if name not in self._rows:
             self._rows[name] = rows.new_zeros(MOST, *rows.shape[1:])
         self._rows[name][: len(rows)] = rows
