@@ -6,6 +6,7 @@ many kills hit one while it is being written. Exits with 1 where a weight differ
 
 import argparse
 import multiprocessing
+import multiprocessing.process
 import os
 import random
 import shutil
@@ -13,7 +14,6 @@ import signal
 import sys
 import tempfile
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyro
@@ -117,7 +117,7 @@ def main() -> int:
     return 0 if is_same else 1
 
 
-def _begun(out: Path, epochs: int, compile: bool) -> BaseProcess:
+def _begun(out: Path, epochs: int, compile: bool) -> multiprocessing.process.BaseProcess:
     process = multiprocessing.get_context("fork").Process(target=train, args=(out, epochs, compile))
     process.start()
     return process
@@ -127,7 +127,7 @@ def _reached(out: Path) -> int:
     return max([int(path.stem) for path in (out / "checkpoints").glob("*.pt")], default=0)
 
 
-def _wait_for(process: BaseProcess, out: Path, epoch: int) -> None:
+def _wait_for(process: multiprocessing.process.BaseProcess, out: Path, epoch: int) -> None:
     until = time.monotonic() + SECONDS_TO_FIRST_STEPS
     while _reached(out) < epoch and process.is_alive():
         if time.monotonic() > until:
