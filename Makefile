@@ -65,6 +65,9 @@ bench: setup
 	@$(RUN) -m benchmarks.paths
 	@$(RUN) -m benchmarks.energies
 	@$(RUN) -m benchmarks.annealing
+	@$(RUN) -m benchmarks.exactness
+	@$(RUN) -m benchmarks.crashes
+	@$(RUN) -m benchmarks.streaming
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
 
