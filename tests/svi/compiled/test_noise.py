@@ -122,3 +122,19 @@ def test_draws_that_torch_makes_in_blocks_are_not_taken_at_once(shapes, plain, b
     noise = hoisted(drawing(shapes)[0], plain, batch).noise
     assert noise is not None
     assert small_normals(noise) is None
+
+
+def test_a_draw_into_a_tensor_that_has_a_view_already_stays_in_the_graph(plain, batch):
+    """The view has the drawn numbers too; against the plain program."""
+
+    def guide(y):  # noqa: ARG001
+        kept = torch.zeros(3)
+        view = kept[1:]
+        kept.normal_()
+        pyro.sample("a", dist.Delta(view).to_event(1))
+
+    captured = hoisted(guide, plain, batch)
+    torch.manual_seed(3)
+    loss = captured.graph(*captured.leaves, *captured.constants, batch["y"], *(captured.noise or list)())[0]
+    torch.manual_seed(3)
+    torch.testing.assert_close(loss, 0.3 * torch.zeros(3).normal_()[1:].double().sum())
