@@ -7,7 +7,6 @@ many kills hit one while it is being written. Exits with 1 where a weight differ
 import argparse
 import multiprocessing
 import multiprocessing.process
-import os
 import random
 import shutil
 import signal
@@ -72,7 +71,7 @@ def broken(out: Path, kills: int, seed: int, epochs: int, compile: bool = True) 
         process = _begun(out, epochs, compile)
         _wait_for(process, out, _reached(out) + chance.randrange(1, 4))
         time.sleep(chance.random() * 0.02)
-        os.kill(process.pid or 0, signal.SIGKILL)
+        process.kill()
         process.join()
         if process.exitcode != -signal.SIGKILL:
             raise RuntimeError(f"the training ended by itself, with {process.exitcode}: ask for more epochs")
