@@ -136,7 +136,7 @@ class Engine:
                 _replace(state, states.get(parameter, {}))  # what was made ready for a graph, torch does in its own way
         self.seconds += time.perf_counter() - began
         if steps is None or how != "compiled":
-            self._say(how)
+            self._say(how, whoever_asked=steps is not None)  # a compiler that fails can be helped
         if steps is None and not self.graphs:
             self.refused = how.removeprefix("plain steps, since ")
         self.events.append(_words(how, steps))
@@ -160,8 +160,8 @@ class Engine:
         self_check(self.plain, steps, batch, numbers, self.tolerance)
         return steps
 
-    def _say(self, reason: str) -> None:
-        if self.asked:
+    def _say(self, reason: str, whoever_asked: bool = False) -> None:
+        if self.asked or whoever_asked:
             warnings.warn(f"fit takes {reason}.", UserWarning, stacklevel=2)
 
 

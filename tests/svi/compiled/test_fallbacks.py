@@ -164,3 +164,15 @@ def test_without_a_working_compiler_the_graph_is_run_as_it_is(monkeypatch):
     assert results[True].engine.startswith(f"{reason} (")
     for a, b in zip(guides[True].parameters(), guides[False].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_compiler_that_fails_is_told_of_though_nobody_asked(monkeypatch):
+    """It can be helped, and all of the training would be slower than need be."""
+
+    def broken(function):  # noqa: ARG001
+        raise RuntimeError("no g++ here")
+
+    monkeypatch.setattr(build, "_compiler", broken)
+    monkeypatch.setattr(importlib.import_module("pyrometer.inference.svi.fit"), "worthwhile", lambda *_: True)
+    with pytest.warns(UserWarning, match=r"fit takes a graph without a compiler, which failed \(RuntimeError: no g"):
+        fit(smooth, Location(), {"y": Y}, batch_size=None, steps=3, seed=3, progress=False)
