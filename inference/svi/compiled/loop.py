@@ -59,6 +59,9 @@ class Loop:
         self._draw = _drawing(step)
         # Rows beyond the steps of a call are never read, so that they may be those of an earlier one.
         self._rows: dict[str, Tensor] = {}
+        # Not contiguous, so that they are drawn one by one: see ``small_normals``, whose stream it is.
+        numbers = sum(shape.numel() for shape in step.shapes)
+        self._normals = [torch.zeros(MOST, numbers, 2, device="cpu")[..., 0]] if numbers else []
         self._counts = [torch.tensor(count, device="cpu") for count in range(MOST + 1)]
         self._last_rates: Sequence[Sequence[float]] = []
 
@@ -74,7 +77,7 @@ class Loop:
         given = _Given(
             [self._padded(name, torch.tensor(column, dtype=torch.float64)) for name, column in columns.items()],
             tensors_of(batches[0]) if self.repeats else self._stacked(batches),
-            [self._padded("noise", self.draw(len(batches)))] if self.step.shapes else [],
+            self._noise(len(batches)),
             self._rates(rates),
         )
         with torch.no_grad():
@@ -84,6 +87,11 @@ class Loop:
     def _stacked(self, batches: Sequence[Batch]) -> list[Tensor]:
         columns = zip(*(tensors_of(batch) for batch in batches), strict=True)
         return [self._padded(f"batch {index}", torch.stack(column)) for index, column in enumerate(columns)]
+
+    def _noise(self, steps: int) -> list[Tensor]:
+        for rows in self._normals:
+            rows[:steps].normal_()
+        return self._normals
 
     def _rates(self, rates: Sequence[Sequence[float]]) -> Tensor:
         if len(rates) > len(self._last_rates) or any(map(operator.ne, rates, self._last_rates)):
