@@ -1,6 +1,8 @@
 """The benchmark of speed compares like with like: all competitors take the same step, and ratios are what they say."""
 
 import os
+import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +21,11 @@ from pyrometer.benchmarks.speed_schools import eight_schools
 from pyrometer.benchmarks.speed_ssvae import ssvae
 from pyrometer.benchmarks.speed_systems import LOOP, PLAIN, SCAN, TRACED, floors, missing, systems
 from pyrometer.benchmarks.speed_vae import vae
+
+pytestmark = pytest.mark.skipif(
+    " " in sys.prefix or shutil.which("g++") is None,
+    reason="torch cannot compile without g++, nor in an environment whose path has a space",
+)
 
 SMALL = [eight_schools, mixture, partial(vae, 5), partial(ssvae, 3)]
 NAMES = ["schools", "mixture", "vae", "ssvae"]
