@@ -22,7 +22,7 @@ from pyrometer.benchmarks.speed_ssvae import ssvae
 from pyrometer.benchmarks.speed_systems import LOOP, PLAIN, SCAN, TRACED, floors, missing, systems
 from pyrometer.benchmarks.speed_vae import vae
 
-pytestmark = pytest.mark.skipif(
+can_compile = pytest.mark.skipif(
     " " in sys.prefix or shutil.which("g++") is None,
     reason="torch cannot compile without g++, nor in an environment whose path has a space",
 )
@@ -31,7 +31,7 @@ SMALL = [eight_schools, mixture, partial(vae, 5), partial(ssvae, 3)]
 NAMES = ["schools", "mixture", "vae", "ssvae"]
 needs_numpyro = pytest.mark.skipif(bool(missing()), reason="the extra `bench` is not installed")
 # JAX warns of its own use of what NumPy deprecates, and AutoGuides of Pyro touch buffers of ours through torch.jit.
-pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
+pytestmark = [can_compile, pytest.mark.filterwarnings("default::DeprecationWarning")]
 
 
 @pytest.mark.parametrize("build", SMALL, ids=NAMES)
