@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..data import Batch
+from .capture import Capture
 from .one_step import OneStep, Step
 from .signature import tensors_of
 
@@ -45,9 +46,17 @@ class SingleStep:
         )
         with torch.no_grad():
             loss, *gradients = self.function(self.carried, self.held, given)
-        for leaf, gradient in zip(captured.moving if gradients else [], gradients, strict=True):
-            leaf.grad = gradient
+        if self.step.groups is None:
+            _leave(gradients, captured)
         return [loss.item()]
+
+
+def _leave(gradients: list[Tensor], captured: Capture) -> None:
+    """Put the gradients where an optimizer finds them, and leave none of another step there."""
+    for leaf in captured.leaves:
+        leaf.grad = None
+    for leaf, gradient in zip(captured.moving, gradients, strict=True):
+        leaf.grad = gradient
 
 
 def _stepping(step: OneStep) -> Callable[[list[Tensor], list[Tensor], Step], list[Tensor]]:

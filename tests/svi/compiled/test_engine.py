@@ -207,6 +207,51 @@ def test_short_last_batches_are_taken_plainly_and_then_compiled(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+class OneForEach(nn.Module):
+    """q(z) with a location for batches of four and another for all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fours, self.others = nn.Parameter(torch.tensor(0.4)), nn.Parameter(torch.tensor(-0.2))
+
+    def forward(self, y):
+        pyro.sample("z", dist.Normal(self.fours if len(y) == 4 else self.others, 0.3))
+
+
+def test_a_gradient_of_one_graph_is_not_there_at_the_step_of_another(monkeypatch):
+    """Two shapes of batch that move two parameters, by an optimizer beside the graphs; against plain steps."""
+    monkeypatch.setattr(engine, "SEEN_BEFORE_COMPILING", 0)
+    sgd = functools.partial(torch.optim.SGD, lr=0.01)
+    options = {"batch_size": 4, "epochs": 10, "seed": 2, "optimizer": sgd, "progress": False}
+    found = {}
+    for compile in (True, False):
+        guide = OneForEach()
+        result = fit(Annealed(), guide, {"y": Y}, compile=compile, **options)
+        assert result.engine.count("the optimizer beside it") == (2 if compile else 0)
+        found[compile] = [one.item() for one in guide.parameters()]
+    assert found[True] == pytest.approx(found[False], rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, functools.partial(torch.optim.SGD, lr=0.01)], ids=["adam", "sgd"])
+def test_parameters_that_on_epoch_moves_in_memory_are_still_those_that_are_trained(optimizer):
+    """Another tensor behind a parameter, as `load_state_dict(assign=True)` leaves it; against plain steps."""
+    found = {}
+    for compile in (True, False):
+        guide, epoch = Guide(), iter(range(1, 10**6))
+
+        def on_epoch(_, guide, epoch=epoch):
+            if next(epoch) in (3, 20):
+                guide.loc.data = guide.loc.data + 0.5
+            return {}
+
+        options = {"batch_size": 3, "epochs": 30, "seed": 2, "optimizer": optimizer, "progress": False}
+        result = fit(Annealed(), guide, {"y": Y}, on_epoch=on_epoch, compile=compile, **options)
+        assert result.engine.count("compiled with") == (3 if compile else 0)
+        found[compile] = [row["loss"] for row in result.history], [one.item() for one in guide.parameters()]
+    for one, other in zip(found[True], found[False], strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
 def test_compiling_pays_for_many_steps_or_slow_ones_only():
     assert not worthwhile(0.003, None)
     assert not worthwhile(0.003, 1_000)
