@@ -42,7 +42,7 @@ class Steps(Protocol):
     most: int
     step: OneStep
 
-    def draw(self, steps: int) -> Tensor | list[list[Tensor]]:
+    def draw(self, steps: int) -> list[Tensor] | list[list[Tensor]]:
         """The noise of so many steps, from torch's generator."""
         ...
 

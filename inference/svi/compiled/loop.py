@@ -10,7 +10,7 @@ from torch._higher_order_ops.while_loop import while_loop
 
 from ..data import Batch
 from .capture import is_random
-from .noise import small_normals
+from .noise import are_small_normals, normal_rows
 from .one_step import OneStep, Step
 from .packed import PackedStep, can_pack
 from .signature import tensors_of
@@ -56,18 +56,18 @@ class Loop:
         self.step, self.repeats = step, repeats
         self.carried, self.held = step.carried(), step.held()
         self.function = compiler(_looped(step, repeats))
-        self._draw = _drawing(step)
         # Rows beyond the steps of a call are never read, so that they may be those of an earlier one.
         self._rows: dict[str, Tensor] = {}
-        # Not contiguous, so that they are drawn one by one: see ``small_normals``, whose stream it is.
         numbers = sum(shape.numel() for shape in step.shapes)
-        self._normals = [torch.zeros(MOST, numbers, 2, device="cpu")[..., 0]] if numbers else []
+        self._normals = [normal_rows(MOST, numbers)] if numbers else []
         self._counts = [torch.tensor(count, device="cpu") for count in range(MOST + 1)]
         self._last_rates: Sequence[Sequence[float]] = []
 
-    def draw(self, steps: int) -> Tensor:
-        """The noise of so many steps."""
-        return self._draw(steps)
+    def draw(self, steps: int) -> list[Tensor]:
+        """The noise of so many steps, in the first rows of what is given."""
+        for rows in self._normals:
+            rows[:steps].normal_()
+        return self._normals
 
     def __call__(
         self, batches: Sequence[Batch], numbers: Sequence[Mapping[str, float]], rates: Sequence[Sequence[float]]
@@ -77,7 +77,7 @@ class Loop:
         given = _Given(
             [self._padded(name, torch.tensor(column, dtype=torch.float64)) for name, column in columns.items()],
             tensors_of(batches[0]) if self.repeats else self._stacked(batches),
-            self._noise(len(batches)),
+            self.draw(len(batches)),
             self._rates(rates),
         )
         with torch.no_grad():
@@ -87,11 +87,6 @@ class Loop:
     def _stacked(self, batches: Sequence[Batch]) -> list[Tensor]:
         columns = zip(*(tensors_of(batch) for batch in batches), strict=True)
         return [self._padded(f"batch {index}", torch.stack(column)) for index, column in enumerate(columns)]
-
-    def _noise(self, steps: int) -> list[Tensor]:
-        for rows in self._normals:
-            rows[:steps].normal_()
-        return self._normals
 
     def _rates(self, rates: Sequence[Sequence[float]]) -> Tensor:
         if len(rates) > len(self._last_rates) or any(map(operator.ne, rates, self._last_rates)):
@@ -115,7 +110,7 @@ def is_loopable(step: OneStep, batch: Batch) -> bool:
         return False
     data, weights = (sum(tensor.numel() for tensor in ones) for ones in (tensors_of(batch), captured.leaves))
     small = MOST * data <= MOST_DATA and weights <= MOST_WEIGHTS
-    return small and (captured.noise is None or small_normals(captured.noise) is not None)
+    return small and (captured.noise is None or are_small_normals(captured.noise))
 
 
 def _looped(step: OneStep, same: bool) -> Callable[[Tensor, list[Tensor], list[Tensor], _Given], Tensor]:
@@ -155,12 +150,6 @@ def _row(tensor: Tensor, at: Tensor) -> Tensor:
 def _split(row: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
     parts = row.split([shape.numel() for shape in shapes])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-
-def _drawing(step: OneStep) -> Callable[[int], Tensor]:
-    noise = step.captured.noise
-    draw = None if noise is None else small_normals(noise)
-    return draw or (lambda steps: torch.zeros(steps, 0, device="cpu"))
 
 
 def _writes(node: torch.fx.Node) -> bool:

@@ -3,7 +3,6 @@
 The generator is read in the order of the program, so that a seed means the same numbers with and without a graph.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from ..random_state import preserved_random_state
 from .capture import Capture, is_random
 
-__all__ = ["hoist_noise", "small_normals"]
+__all__ = ["are_small_normals", "hoist_noise", "normal_rows"]
 
 aten = torch.ops.aten
 CREATED = {
@@ -66,24 +65,27 @@ def hoist_noise(captured: Capture) -> None:
     captured.shapes = [node.meta["val"].shape for node, _ in draws]
 
 
-def small_normals(noise: GraphModule) -> Callable[[int], Tensor] | None:
-    """All draws of so many steps at once, (steps, numbers), where they are few standard normal numbers each; else None.
+def normal_rows(steps: int, numbers: int) -> Tensor:
+    """Room for the draws of so many steps, (steps, numbers), which ``normal_()`` fills number by number.
 
-    Torch draws numbers into a tensor that is not contiguous one by one, and so does it into one of fewer than 16: the
-    stream is the same. It is compared here, bit by bit.
+    That is how torch draws into fewer than 16 numbers, and into a tensor that is not contiguous, as this one.
+    """
+    return torch.zeros(steps, numbers, 2, device="cpu")[..., 0]
+
+
+def are_small_normals(noise: GraphModule) -> bool:
+    """The draws of a step are few standard normal numbers: rows of ``normal_rows`` are the same stream.
+
+    It is compared here, bit by bit, over two steps.
     """
     with preserved_random_state():
         torch.manual_seed(0)
         first, second = noise(), noise()
         if any(draw.numel() >= SMALL or draw.dtype != torch.float32 or draw.device.type != "cpu" for draw in first):
-            return None
+            return False
         expected = torch.stack([torch.cat([draw.flatten() for draw in draws]) for draws in (first, second)])
-
-        def draw(steps: int) -> Tensor:
-            return torch.empty(steps, expected.shape[1], 2, device="cpu")[..., 0].normal_().contiguous()
-
         torch.manual_seed(0)
-        return draw if torch.equal(draw(2), expected) else None
+        return torch.equal(normal_rows(*expected.shape).normal_(), expected)
 
 
 def _make_creations_plain(graph: Graph) -> None:
