@@ -34,7 +34,6 @@ class Engine:
         plain: what is trained, and how a plain step is taken.
         products: who takes the matrix products of graphs.
         repeats: whether every batch is the very same.
-        in_graph: whether the optimizer may be part of a graph; it may not where gradients are yet to be changed.
         tolerance: see ``self_check``.
         asked: whether somebody asked for compiled steps; then a refusal is a warning.
     """
@@ -44,13 +43,12 @@ class Engine:
         plain: Plain,
         products: Products,
         repeats: bool,
-        in_graph: bool = True,
         tolerance: float = 1e-4,
         asked: bool = True,
     ) -> None:
         self.plain, self.repeats = plain, repeats
         self.products: Products = products
-        self.in_graph, self.tolerance, self.asked = in_graph, tolerance, asked
+        self.tolerance, self.asked = tolerance, asked
         self.graphs: dict[str, Steps | None] = {}
         self.seen: dict[str, int] = {}
         self.known: list[str] = []
@@ -143,8 +141,7 @@ class Engine:
         return steps
 
     def _compiled(self, batch: Batch, numbers: Mapping[str, float]) -> Steps:
-        optimizer = self.plain.optimizer if self.in_graph else None
-        return compiled(self.plain.pair, optimizer, batch, numbers, self.products, self.repeats)
+        return compiled(self.plain.pair, self.plain.optimizer, batch, numbers, self.products, self.repeats)
 
     def _without_compiler(
         self, failure: Exception, batch: Batch, numbers: Mapping[str, float]

@@ -90,12 +90,6 @@ def test_a_state_is_not_changed_by_the_engine_that_gave_or_took_it(make_engine):
     assert list(state["seen"].values()) == [1]
 
 
-def test_gradients_that_are_yet_to_be_changed_keep_the_optimizer_out(make_engine):
-    steps = make_engine(in_graph=False).steps(rows(5), {})
-    assert steps is not None
-    assert steps.step.groups is None
-
-
 def test_a_refusal_is_a_warning_where_somebody_asked(make_engine):
     with pytest.warns(UserWarning, match="fit takes plain steps, since there is a reason"):
         make_engine().refuse("there is a reason")
