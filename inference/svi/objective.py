@@ -36,7 +36,6 @@ class Objective:
         is_elbo: one of Pyro's, in which a batch counts as the program says and a site is enumerated only on request.
         enumerates: discrete sites marked for it are summed out.
         accumulates: the call adds to the gradients itself, and its result has none.
-        uses_progress: the loss depends on the progress.
         gradient_factor: numbers to what such gradients are yet to be multiplied by, where the loss already is.
     """
 
@@ -45,8 +44,12 @@ class Objective:
     is_elbo: bool = False
     enumerates: bool = False
     accumulates: bool = False
-    uses_progress: bool = False
     gradient_factor: Callable[[Numbers], float | Tensor] | None = None
+
+    @property
+    def uses_progress(self) -> bool:
+        """The loss depends on the progress."""
+        return self.numbers is not no_numbers
 
 
 def as_objective(objective: Any) -> Objective:
@@ -78,9 +81,9 @@ def as_objective(objective: Any) -> Objective:
     loss = functools.partial(_with_numbers, objective)
     numbers = getattr(objective, "numbers", None)
     if numbers is not None:
-        return Objective(loss, numbers, uses_progress=True)
+        return Objective(loss, numbers)
     if "progress" in inspect.signature(objective).parameters:
-        return Objective(loss, _progress, uses_progress=True)
+        return Objective(loss, _progress)
     return Objective(loss)
 
 

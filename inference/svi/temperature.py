@@ -40,12 +40,9 @@ def at_temperature(objective: Any, beta: Beta) -> Objective:
     """
     _check(beta)
     untempered, is_one = as_objective(objective), not callable(beta) and beta == 1
-    uses_progress = untempered.uses_progress or callable(beta)
     if not untempered.is_elbo and "beta" in inspect.signature(objective).parameters:
         loss = functools.partial(_passing_beta, untempered, None if is_one else beta)
-        return dataclasses.replace(
-            untempered, loss=loss, numbers=_numbers(untempered, beta), uses_progress=uses_progress
-        )
+        return dataclasses.replace(untempered, loss=loss, numbers=_numbers(untempered, beta))
     if is_one:
         return untempered
     if not untempered.is_elbo:
@@ -56,10 +53,7 @@ def at_temperature(objective: Any, beta: Beta) -> Objective:
     _check_elbo(objective)
     loss = functools.partial(_free_energy, untempered, beta)
     factor = functools.partial(_temperature, beta) if untempered.accumulates else None
-    numbers = _numbers(untempered, beta)
-    return dataclasses.replace(
-        untempered, loss=loss, numbers=numbers, uses_progress=uses_progress, gradient_factor=factor
-    )
+    return dataclasses.replace(untempered, loss=loss, numbers=_numbers(untempered, beta), gradient_factor=factor)
 
 
 def _free_energy(
