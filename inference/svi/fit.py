@@ -12,14 +12,13 @@ from torch import Tensor
 
 from .batches import as_batches
 from .bfloat16 import BFloat16Products
-from .compiled.engine import worthwhile
+from .compilation import check_compile, decide_on_compiling
 from .data import BATCH_SIZE, Batch
 from .device import make_fabric, set_up
 from .pair import Pair, training_mode
 from .parallel import together
 from .preparation import (
     build_optimizer,
-    check_compile,
     check_length,
     check_loss,
     check_schedule,
@@ -32,7 +31,7 @@ from .run import Row, RunDirectory
 from .sharding import SharedBatches
 from .shared_directory import open_shared
 from .temperature import at_temperature
-from .training import Training, make_engine
+from .training import Training
 
 __all__ = ["Fit", "fit"]
 
@@ -212,10 +211,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         training = begin(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size, products)
         state = None if directory is None else directory.load(training.uses_progress)
         # A resumed run goes on as it began: compiled steps are rounded in another way.
-        training.compile = compile if state is None else state["compile"]
-        if training.compile == "auto":
-            training.compile = processes.count == 1 and worthwhile(3 * seconds, training.total)
-        training.engine = make_engine(training, asked=compile is True) if training.compile else None
+        decide_on_compiling(training, compile if state is None else state["compile"], compile is True, seconds)
         if directory is None:
             training.run(None, progress)
         else:

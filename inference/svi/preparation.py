@@ -20,7 +20,6 @@ from .scaling import check_global_latents, full_size
 
 __all__ = [
     "build_optimizer",
-    "check_compile",
     "check_length",
     "check_loss",
     "check_schedule",
@@ -45,12 +44,6 @@ def check_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer from 0 to 2**32 - 1, or None to draw one, got {seed!r}.")
     return seed
-
-
-def check_compile(compile: Any) -> None:
-    """True, False or "auto"."""
-    if compile not in (True, False, "auto"):
-        raise ValueError(f'compile must be True, False or "auto", got {compile!r}.')
 
 
 def check_schedule(schedule: Callable[[float], float] | None) -> None:

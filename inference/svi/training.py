@@ -16,8 +16,6 @@ from torch import Tensor
 from .batches import Batches
 from .compiled.build import Steps
 from .compiled.engine import Engine
-from .compiled.products import faster_products
-from .compiled.self_check import Plain
 from .compiled.update_rule import next_rates
 from .data import Batch
 from .nonfinite import NonFiniteWeightsError, explain
@@ -26,7 +24,7 @@ from .progress import ProgressBar
 from .random_state import default_generators, get_random_state, preserved_random_state, set_random_state
 from .run import Row, RunDirectory
 
-__all__ = ["Training", "make_engine"]
+__all__ = ["Training"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
@@ -298,29 +296,6 @@ class Training:
                 f"on_epoch must give a dict of numbers with names other than {list(row)}, got {metrics!r}."
             )
         return {name: value.item() if isinstance(value, Tensor) else float(value) for name, value in metrics.items()}
-
-
-def make_engine(training: Training, asked: bool) -> Engine:
-    """What compiles the steps of a training."""
-
-    def plain(batch: Batch, numbers: Mapping[str, float]) -> float:
-        value = training.plain_loss(batch, numbers)
-        training.optimizer.step()
-        return value
-
-    rounded = training.products is not nullcontext
-    engine = Engine(
-        Plain(training.pair, training.optimizer, plain),
-        "bf16" if rounded else faster_products(),
-        repeats=training.batches.steps == 1 and training.batches.ahead,
-        tolerance=1e-2 if rounded else 1e-4,
-        asked=asked,
-    )
-    if training.fabric.world_size > 1:
-        engine.refuse("several processes take each step together")
-    elif training.loss is not training.pair:
-        engine.refuse('the precision of the training converts numbers on the way; "32-true" and "bf16" do not')
-    return engine
 
 
 @contextmanager

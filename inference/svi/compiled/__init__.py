@@ -4,6 +4,6 @@ The way of a step: signature -> capture (traceable) -> factored_linear -> noise 
 single_step or loop -> self_check -> engine, which the loop of a training asks.
 """
 
-from .engine import Engine, worthwhile
+from .engine import Engine
 
-__all__ = ["Engine", "worthwhile"]
+__all__ = ["Engine"]

@@ -14,14 +14,11 @@ from .self_check import Mismatch, Plain, self_check
 from .signature import signature
 from .traceable import NotTraceable
 
-__all__ = ["Engine", "worthwhile"]
+__all__ = ["Engine"]
 
 SEEN_BEFORE_COMPILING = 50
 """Batches of a further shape (a last one that is short, say) before it gets a graph of its own."""
 STEPS_BETWEEN_CHECKS = 40
-COMPILING_SECONDS = 30.0
-PYTHON_SECONDS = 0.003
-"""Of a plain step, about the time that goes into handlers: all but a tenth of it is saved, and a third of the rest."""
 
 
 class Engine:
@@ -165,14 +162,6 @@ class Engine:
 def _replace(state: dict[str, Any], by: dict[str, Any]) -> None:
     state.clear()
     state.update(by)
-
-
-def worthwhile(step_seconds: float, steps: int | None) -> bool:
-    """Whether compiling pays for itself over so many steps, each of which takes so long."""
-    if steps is None:
-        return False
-    python = min(step_seconds, PYTHON_SECONDS)
-    return steps * (0.9 * python + 0.3 * (step_seconds - python)) > COMPILING_SECONDS
 
 
 def _words(how: str, steps: Steps | None) -> str:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pyrometer.inference.svi import fit
-from pyrometer.inference.svi.compiled import Engine, engine, worthwhile
+from pyrometer.inference.svi.compilation import worthwhile
+from pyrometer.inference.svi.compiled import Engine, engine
 from pyrometer.inference.svi.compiled.engine import SEEN_BEFORE_COMPILING, STEPS_BETWEEN_CHECKS
 
 pytestmark = pytest.mark.usefixtures("interpreted")

@@ -1,7 +1,6 @@
 """What cannot be one graph is taken by plain steps, bit for bit; the result says why, and compile=True warns."""
 
 import functools
-import importlib
 import warnings
 
 import numpy as np
@@ -13,7 +12,7 @@ from pyro.infer import TraceGraph_ELBO
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor, nn
 
-from pyrometer.inference.svi import fit
+from pyrometer.inference.svi import compilation, fit
 from pyrometer.inference.svi.compiled import build
 
 Y = torch.tensor([0.3, -0.1, 1.2, 2.0, 0.7])
@@ -133,10 +132,7 @@ def test_what_cannot_be_one_graph_is_taken_plainly_and_says_so(case, optimizer):
 
 @pytest.mark.usefixtures("interpreted")
 def test_auto_says_why_it_takes_plain_steps_without_a_warning(monkeypatch):
-    module = importlib.import_module(
-        "pyrometer.inference.svi.fit"
-    )  # the name of the module is also that of its function
-    monkeypatch.setattr(module, "worthwhile", lambda *_: True)
+    monkeypatch.setattr(compilation, "worthwhile", lambda *_: True)
     result, _, said = train("a branch on a value", "auto")
     assert READS in result.engine
     assert said == []
@@ -173,6 +169,6 @@ def test_a_compiler_that_fails_is_told_of_though_nobody_asked(monkeypatch):
         raise RuntimeError("no g++ here")
 
     monkeypatch.setattr(build, "_compiler", broken)
-    monkeypatch.setattr(importlib.import_module("pyrometer.inference.svi.fit"), "worthwhile", lambda *_: True)
+    monkeypatch.setattr(compilation, "worthwhile", lambda *_: True)
     with pytest.warns(UserWarning, match=r"fit takes a graph without a compiler, which failed \(RuntimeError: no g"):
         fit(smooth, Location(), {"y": Y}, batch_size=None, steps=3, seed=3, progress=False)
