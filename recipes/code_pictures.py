@@ -105,15 +105,5 @@ def render(model: VAE, code: Tensor) -> Tensor:
 
 
 def code_pair(recipe: Recipe) -> tuple[VAE, GaussianEncoder]:
-    """The recipe's model and guide.
-
-    Raises:
-        TypeError: if they are others than these pictures can draw.
-    """
-    model, guide = recipe.model, recipe.guide
-    if not isinstance(model, VAE) or not isinstance(guide, GaussianEncoder):
-        raise TypeError(
-            "recipe must have a VAE and a GaussianEncoder for its code pictures to be drawn, got "
-            f"{type(model).__name__} and {type(guide).__name__}; leave code_pictures out of the recipe."
-        )
-    return model, guide
+    """The recipe's model and guide; a TypeError where they are others than these pictures can draw."""
+    return recipe.pair(VAE, GaussianEncoder, "code_pictures")

@@ -142,18 +142,8 @@ def styles(test: ImageDataset, recipe: Recipe) -> Figure:
 
 
 def digit_pair(recipe: Recipe) -> tuple[SemiSupervisedVAE, DigitAndStyle]:
-    """The recipe's model and guide.
-
-    Raises:
-        TypeError: if they are others than these pictures can draw.
-    """
-    model, guide = recipe.model, recipe.guide
-    if not isinstance(model, SemiSupervisedVAE) or not isinstance(guide, DigitAndStyle):
-        raise TypeError(
-            "recipe must have a SemiSupervisedVAE and a DigitAndStyle guide for its digit pictures to be drawn, got "
-            f"{type(model).__name__} and {type(guide).__name__}; leave digit_pictures out of the recipe."
-        )
-    return model, guide
+    """The recipe's model and guide; a TypeError where they are others than these pictures can draw."""
+    return recipe.pair(SemiSupervisedVAE, DigitAndStyle, "digit_pictures")
 
 
 def explain(guide: DigitAndStyle, image: Tensor) -> Explanation:

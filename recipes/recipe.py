@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from matplotlib.figure import Figure
@@ -16,6 +16,9 @@ from torch import Tensor
 from ..inference.energy import BoundView, EnergyView
 
 __all__ = ["Recipe", "find", "names", "settings_of", "typed_settings"]
+
+ModelType = TypeVar("ModelType")
+GuideType = TypeVar("GuideType")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,20 @@ class Recipe:
     def view(self, count: int | None = None) -> BoundView:
         """The energy view of the model at the first ``count`` held-out data (all without)."""
         return EnergyView(self.model).bind(**{name: value[:count] for name, value in self.held_out.items()})
+
+    def pair(self, model: type[ModelType], guide: type[GuideType], pictures: str) -> tuple[ModelType, GuideType]:
+        """The model and the guide, which ``pictures`` need to be of these types.
+
+        Raises:
+            TypeError: if they are of others.
+        """
+        own: tuple[Any, Any] = self.model, self.guide
+        if not isinstance(own[0], model) or not isinstance(own[1], guide):
+            raise TypeError(
+                f"recipe must have a {model.__name__} and a {guide.__name__} for its {pictures} to be drawn, got "
+                f"{type(self.model).__name__} and {type(self.guide).__name__}; leave {pictures} out of the recipe."
+            )
+        return own
 
 
 def names() -> list[str]:
