@@ -101,32 +101,32 @@ class StableLogRing(LogRing):
         return with_dims(factor * total, "".join(dim for dim in dims if dim not in plates))
 
     def _eliminate(self, terms: list[Tensor], dim: str) -> Tensor:
-        total = _add(terms, last=dim)
-        kept = dims_of(total)[:-1]
+        total = _add(terms, first=dim)
+        kept = dims_of(total)[1:]
         if MOMENTS in kept:
-            return with_dims(_mixed(total, kept.index(MOMENTS)), kept)
+            return with_dims(_mixed(total, 1 + kept.index(MOMENTS)), kept)
         if self.maximum:  # with an index: the derivative goes to one maximiser, also where several tie
-            return with_dims(total.max(-1).values, kept)
-        return with_dims(total.logsumexp(-1), kept)
+            return with_dims(total.max(0).values, kept)
+        return with_dims(total.logsumexp(0), kept)
 
     def _joint_size(self, terms: Iterable[Tensor]) -> int:
         return math.prod(self._dim_to_size[d] for d in {d for term in terms for d in dims_of(term)})
 
 
 def _mixed(total: Tensor, axis: int) -> Tensor:
-    """The moments of a mixture, along the last dimension, by the laws of total expectation, variance and entropy."""
+    """The moments of a mixture, along the first dimension, by the laws of total expectation, variance and entropy."""
     log_z, mean, variance, entropy = total.unbind(axis)
-    log_share = log_z.log_softmax(-1)  # not log Z minus its sum: their common size, beta E, would cost digits
+    log_share = log_z.log_softmax(0)  # not log Z minus its sum: their common size, beta E, would cost digits
     share = log_share.exp()
-    mixed_mean = (share * mean).sum(-1)
-    mixed_variance = (share * (variance + (mean - mixed_mean.unsqueeze(-1)).square())).sum(-1)
-    mixed_entropy = (share * (entropy - log_share)).sum(-1)
-    return torch.stack([log_z.logsumexp(-1), mixed_mean, mixed_variance, mixed_entropy], axis)
+    mixed_mean = (share * mean).sum(0)
+    mixed_variance = (share * (variance + (mean - mixed_mean).square())).sum(0)
+    mixed_entropy = (share * (entropy - log_share)).sum(0)
+    return torch.stack([log_z.logsumexp(0), mixed_mean, mixed_variance, mixed_entropy], axis - 1)
 
 
-def _add(terms: list[Tensor], last: str = "") -> Tensor:
-    """The sum of packed terms by broadcasting, with the dimension ``last`` at the end."""
-    order = "".join(sorted({d for term in terms for d in dims_of(term)} - {last})) + last
+def _add(terms: list[Tensor], first: str = "") -> Tensor:
+    """The sum of packed terms by broadcasting, with the dimension ``first`` outermost: sums over it are fastest."""
+    order = first + "".join(sorted({d for term in terms for d in dims_of(term)} - {first}))
     total = sum((_aligned(term, order) for term in terms[1:]), _aligned(terms[0], order))
     return with_dims(total[...], order)
 
