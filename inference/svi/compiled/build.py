@@ -1,12 +1,14 @@
 """From a pair and a batch to what takes steps on batches of that shape."""
 
-import itertools
-import types
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.optim import Optimizer
 
@@ -15,20 +17,21 @@ from ..pair import Pair
 from .capture import Capture, capture
 from .decompositions import decompose
 from .factored_linear import factor_linear
+from .late_expansion import expand_late
 from .loop import Loop, is_loopable
+from .masks import choose_by_mask
 from .noise import hoist_noise
 from .one_step import OneStep, one_step
 from .products import Products, take_products
+from .repeats import drop_repeats
 from .signature import tensors_of
 from .single_step import SingleStep
+from .writes import drop_writes
 
 __all__ = ["Steps", "as_graph", "compiled"]
 
 OPTIONS = {"fallback_random": True, "cpp_wrapper": True}
 """Torch's own random operations, so that a seed means the same; and no Python between the compiled parts."""
-
-
-_NUMBERS = itertools.count()
 
 
 class Steps(Protocol):
@@ -89,27 +92,47 @@ def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: P
 
 def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products) -> Capture:
     captured = capture(pair, batch, numbers)
-    if factor_linear(captured.graph):
-        given = [torch.zeros((), dtype=torch.float64) for _ in numbers]
-        inputs = [*captured.leaves, *captured.constants, *given, *tensors_of(batch)]
-        FakeTensorProp(captured.graph).propagate(*(tensor.detach() for tensor in inputs))  # shapes of what is new
-    take_products(captured.graph, products)
+    drop_writes(captured.graph)
+    choose_by_mask(captured.graph)
     decompose(captured.graph)
+    factor_linear(captured.graph)
+    given = [torch.zeros((), dtype=torch.float64) for _ in numbers]
+    _propagate_shapes(captured.graph, [*captured.leaves, *captured.constants, *given, *tensors_of(batch)])
+    expand_late(captured.graph)
+    drop_repeats(captured.graph)
+    take_products(captured.graph, products)
     hoist_noise(captured)
     for node in captured.graph.graph.nodes:
         node.meta.clear()  # tensors and modes of the tracing, which a compiler would take for its own
     return captured
 
 
-def _compiler(function: Callable) -> Callable:
-    # What torch would look at before each call is known: batches are told apart by their signature, and parameters are
-    # looked at by the engine.
-    options: Any = {**OPTIONS, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    return torch.compile(_with_own_code(function), fullgraph=True, dynamic=False, options=options)
+def _propagate_shapes(graph: GraphModule, inputs: Sequence[Tensor]) -> None:
+    """Give every node the meta data of its result, also those that a pass has made."""
+    FakeTensorProp(graph).propagate(*(tensor.detach() for tensor in inputs))
 
 
-def _with_own_code(function: Callable) -> Callable:
-    """The function, as one that torch has not met: it keeps what it compiles by the code, which closures share."""
-    original: Any = function
-    code = original.__code__.replace(co_name=f"{original.__name__}_{next(_NUMBERS)}")
-    return types.FunctionType(code, original.__globals__, code.co_name, original.__defaults__, original.__closure__)
+def _compiler(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    """The function, compiled when it is first called, for the shapes that it is then given."""
+    ready: list[Any] = []
+
+    def call(*inputs: Tensor) -> list[Tensor]:
+        if not ready:
+            # Torch's own way to a graph, dynamo, would look at all that the function reads before each call.
+            graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+            with _errors_only(logging.getLogger("torch._inductor")):
+                ready.append(torch._inductor.compile(graph, list(inputs), options=OPTIONS))
+        return ready[0](*inputs)
+
+    return call
+
+
+@contextmanager
+def _errors_only(logger: logging.Logger) -> Iterator[None]:
+    # It warns of every operation that it does not compile itself, of which nobody who trains can do anything.
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

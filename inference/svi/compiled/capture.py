@@ -13,6 +13,7 @@ from ..data import Batch
 from ..pair import Pair
 from ..pair_checks import preserved_buffers
 from ..random_state import preserved_random_state
+from .masks import fix_masks
 from .signature import rebuilt, tensors_of
 from .traceable import traceable
 
@@ -76,6 +77,7 @@ def capture(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Capture:
 
     with preserved_random_state(), preserved_buffers([pair]), torch.enable_grad(), traceable():
         graph = make_fx(evaluate, _error_on_data_dependent_ops=True)(*given, *[tensor.clone() for tensor in tensors])
+    fix_masks(graph)
     constants = _lift(graph, leaves)
     _tidy(graph)
     return Capture(graph, leaves, moved, constants, names)
@@ -89,21 +91,36 @@ def is_random(node: Node) -> bool:
 def _lift(module: GraphModule, leaves: Sequence[Tensor]) -> list[Tensor]:
     """Make inputs of the tensors that the graph holds: first the leaves, then the others, which are returned."""
     graph = module.graph
+    _write_out_numbers(module)
     held = [node for node in graph.nodes if node.op == "get_attr" and isinstance(_value(module, node), Tensor)]
-    held = [node for node in held if not _is_literal(node)]
     known = {id(leaf) for leaf in leaves}
     constants = {id(value): value for node in held if id(value := _value(module, node)) not in known}
     first = next(iter(graph.nodes))
     with graph.inserting_before(first):
         inputs = {id(value): graph.placeholder(f"held_{i}") for i, value in enumerate([*leaves, *constants.values()])}
+    for tensor in [*leaves, *constants.values()]:
+        inputs[id(tensor)].meta["val"] = tensor.detach()
     for node in held:
         node.replace_all_uses_with(inputs[id(_value(module, node))])
         graph.erase_node(node)
     return list(constants.values())
 
 
-def _is_literal(node: Node) -> bool:
-    return all(user.target is aten.lift_fresh_copy.default for user in node.users)
+def _write_out_numbers(module: GraphModule) -> None:
+    """A number in the program's source, as ``torch.tensor(3)``, is a number in the graph, for a compiler to use."""
+    for node in [node for node in module.graph.nodes if node.target is aten.lift_fresh_copy.default]:
+        source = node.all_input_nodes[0]
+        value = _value(module, source) if source.op == "get_attr" else None
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            continue
+        with module.graph.inserting_before(node):
+            options = {"dtype": value.dtype, "device": value.device}
+            number = module.graph.call_function(aten.full.default, (list(value.shape), value.item()), options)
+        number.meta = dict(node.meta)
+        node.replace_all_uses_with(number)
+        module.graph.erase_node(node)
+        if not source.users:
+            module.graph.erase_node(source)
 
 
 def _value(module: GraphModule, node: Node) -> Any:

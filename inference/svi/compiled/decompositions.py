@@ -47,8 +47,10 @@ def _cumulated(operation: Any) -> Callable[[Graph, Node], Node | None]:
         value = source.meta.get("val")
         if not isinstance(value, Tensor) or not isinstance(dim, int) or node.kwargs or not value.dim():
             return None
-        if not value.is_floating_point() or not 1 <= value.shape[dim] <= LONGEST:
+        if not 1 <= value.shape[dim] <= LONGEST:
             return None
+        if not value.is_floating_point():
+            source = graph.call_function(aten._to_copy.default, (source,), {"dtype": torch.int64})
         terms = [graph.call_function(aten.slice.Tensor, (source, dim, i, i + 1)) for i in range(value.shape[dim])]
         for index in range(1, len(terms)):
             terms[index] = graph.call_function(operation, (terms[index - 1], terms[index]))

@@ -2,18 +2,19 @@
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.while_loop import while_loop
+from torch._higher_order_ops.while_loop import while_loop_op
 
 from ..data import Batch
 from .capture import is_random
 from .noise import are_small_normals, normal_rows
-from .one_step import OneStep, Step
+from .one_step import OneStep, Step, parted
 from .packed import PackedStep, can_pack
 from .signature import tensors_of
+from .writes import written
 
 __all__ = ["Loop", "is_loopable"]
 
@@ -23,22 +24,6 @@ MOST_DATA = 2_000_000
 """Numbers in the batches of a call."""
 MOST_WEIGHTS = 20_000
 """Weights that a loop carries: it copies them at every step, and beyond that a call costs little beside the rest."""
-
-
-class _Given(NamedTuple):
-    """What the steps are given.
-
-    Attributes:
-        numbers: (S,) each.
-        batch: its tensors, (S, ...) each; or (...) where all steps have the same.
-        noise: the draws of a step in a row, (S, draws); or nothing.
-        rates: (S, groups).
-    """
-
-    numbers: list[Tensor]
-    batch: list[Tensor]
-    noise: list[Tensor]
-    rates: Tensor
 
 
 class Loop:
@@ -54,8 +39,8 @@ class Loop:
 
     def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable], repeats: bool) -> None:
         self.step, self.repeats = step, repeats
-        self.carried, self.held = step.carried(), step.held()
         self.function = compiler(_looped(step, repeats))
+        self.read = [*step.carried(), *step.held()]
         # Rows beyond the steps of a call are never read, so that they may be those of an earlier one.
         self._rows: dict[str, Tensor] = {}
         numbers = sum(shape.numel() for shape in step.shapes)
@@ -74,14 +59,14 @@ class Loop:
     ) -> list[float]:
         """Take a step for each batch and give the losses; after one that is not finite weights stay as they are."""
         columns = {name: [each[name] for each in numbers] for name in self.step.captured.numbers}
-        given = _Given(
-            [self._padded(name, torch.tensor(column, dtype=torch.float64)) for name, column in columns.items()],
-            tensors_of(batches[0]) if self.repeats else self._stacked(batches),
-            self.draw(len(batches)),
+        given = [
+            *(self._padded(name, torch.tensor(column, dtype=torch.float64)) for name, column in columns.items()),
+            *self.draw(len(batches)),
             self._rates(rates),
-        )
+            *(tensors_of(batches[0]) if self.repeats else self._stacked(batches)),
+        ]
         with torch.no_grad():
-            losses = self.function(self._counts[len(batches)], self.carried, self.held, given)
+            (losses,) = self.function(self._counts[len(batches)], *self.read, *given)
         return losses[: len(batches)].tolist()
 
     def _stacked(self, batches: Sequence[Batch]) -> list[Tensor]:
@@ -106,41 +91,60 @@ def is_loopable(step: OneStep, batch: Batch) -> bool:
     captured = step.captured
     if not can_pack(step) or any(leaf.device.type != "cpu" for leaf in captured.leaves):
         return False
-    if any(is_random(node) or _writes(node) for node in captured.graph.graph.nodes):
+    if any(is_random(node) or _writes_to_input(node) for node in captured.graph.graph.nodes):
         return False
     data, weights = (sum(tensor.numel() for tensor in ones) for ones in (tensors_of(batch), captured.leaves))
     small = MOST * data <= MOST_DATA and weights <= MOST_WEIGHTS
     return small and (captured.noise is None or are_small_normals(captured.noise))
 
 
-def _looped(step: OneStep, same: bool) -> Callable[[Tensor, list[Tensor], list[Tensor], _Given], Tensor]:
-    """A function of (count, carried, held, given) that takes so many steps, writes to what is carried, gives losses."""
-    packed = PackedStep(step)
+def _looped(step: OneStep, same: bool) -> Callable[..., list[Tensor]]:
+    """A function that takes some steps, writes to what is carried, and gives the losses.
 
-    def run(count: Tensor, carried: list[Tensor], held: list[Tensor], given: _Given) -> Tensor:
-        def goes_on(index: Tensor, finite: Tensor, _losses: Tensor, *_carried: Tensor) -> Tensor:
-            return (index < count) & finite
+    Its arguments: how many steps; what is carried; what is held; the numbers of the objective, (S,) each; the draws of
+    a step in a row, (S, draws), if there are any; the rates, (S, groups); the tensors of the batches, (S, ...) each, or
+    (...) where all are the same.
+    """
+    packed, carries = PackedStep(step), len(step.carried())
+    sizes = len(step.held()), len(step.captured.numbers), 1 if step.shapes else 0, 1
 
-        def body(index: Tensor, _finite: Tensor, losses: Tensor, *carried: Tensor) -> tuple[Tensor, ...]:
-            at = index.reshape(1)
-            loss, after = packed.advanced(carried, held, _at(step, given, at, same))
-            losses = losses.index_copy(0, at, loss.double().reshape(1))
+    def at(index: Tensor, given: Sequence[Tensor]) -> tuple[list[Tensor], Step]:
+        """What is held, and what one of the steps is given."""
+        held, numbers, noise, (rates,), batch = parted(given, sizes)
+        return held, Step(
+            [_row(number, index) for number in numbers],
+            batch if same else [_row(tensor, index) for tensor in batch],
+            [part for rows in noise for part in _split(_row(rows, index), step.shapes)],
+            list(_row(rates, index).unbind()),
+        )
+
+    def run(count: Tensor, *tensors: Tensor) -> list[Tensor]:
+        carried, given = tensors[:carries], _apart(tensors[carries:])
+        weights = packed.pack(carried)
+
+        def goes_on(index: Tensor, finite: Tensor, _losses: Tensor, *others: Tensor) -> Tensor:
+            return (index < others[len(weights)]) & finite
+
+        def body(index: Tensor, _finite: Tensor, losses: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+            now, (_count, *given) = others[: len(weights)], others[len(weights) :]
+            held, step = at(index.reshape(1), given)
+            loss, after = packed.advanced(now, held, step)
+            losses = losses.index_copy(0, index.reshape(1), loss.double().reshape(1))
             return index + 1, loss.isfinite(), losses, *after
 
         losses = torch.full((MOST,), torch.nan, dtype=torch.float64, device=count.device)
-        start = torch.zeros_like(count), torch.ones_like(count, dtype=torch.bool), losses
-        _, _, losses, *after = while_loop(goes_on, body, (*start, *packed.pack(carried)))
+        first: Any = torch.zeros_like(count), torch.ones_like(count, dtype=torch.bool), losses, *weights
+        _, _, losses, *after = while_loop_op(goes_on, body, first, (count, *given))
         packed.unpack(after, carried)
-        return losses
+        return [losses]
 
     return run
 
 
-def _at(step: OneStep, given: _Given, at: Tensor, same: bool) -> Step:
-    rates = _row(given.rates, at)
-    noise = [part for row in given.noise for part in _split(_row(row, at), step.shapes)]
-    batch = given.batch if same else [_row(tensor, at) for tensor in given.batch]
-    return Step([_row(number, at) for number in given.numbers], batch, noise, list(rates.unbind()))
+def _apart(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, those copied that share memory with an earlier one, which a loop of torch refuses."""
+    memory = [tensor.untyped_storage()._cdata for tensor in tensors]
+    return [tensor.clone() if memory[at] in memory[:at] else tensor for at, tensor in enumerate(tensors)]
 
 
 def _row(tensor: Tensor, at: Tensor) -> Tensor:
@@ -152,17 +156,6 @@ def _split(row: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def _writes(node: torch.fx.Node) -> bool:
-    """The operation writes to an input of the graph, or to a view of one."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None or not schema.is_mutable:
-        return False
-    source = node.all_input_nodes[0]
-    while source.op == "call_function" and _is_view(source):
-        source = source.all_input_nodes[0]
-    return source.op == "placeholder"
-
-
-def _is_view(node: torch.fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and any(result.alias_info is not None for result in schema.returns)
+def _writes_to_input(node: torch.fx.Node) -> bool:
+    target = written(node)
+    return target is not None and target.op == "placeholder"

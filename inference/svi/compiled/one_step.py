@@ -1,5 +1,6 @@
 """A whole step of training as a pure function of tensors: loss, gradient, and the optimizer's update."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch.optim import Optimizer
 from .capture import Capture
 from .update_rule import Group, State, groups_of, prepare_state, updated
 
-__all__ = ["OneStep", "Step", "one_step"]
+__all__ = ["OneStep", "Step", "one_step", "parted"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class OneStep:
         captured: the graph.
         groups: of every moving leaf, the settings of its rule; None where the optimizer is not part of the graph.
         states: of every moving leaf, the optimizer's own tensors.
+        rates: how many learning rates a step is given.
         places: of the leaves in memory.
     """
 
     captured: Capture
     groups: list[Group] | None
     states: list[State]
+    rates: int
     places: list[int]
 
     @property
@@ -95,6 +98,13 @@ def one_step(captured: Capture, optimizer: Optimizer | None) -> OneStep:
     places = [leaf.data_ptr() for leaf in captured.leaves]
     known = None if optimizer is None else groups_of(optimizer)
     if optimizer is None or known is None:
-        return OneStep(captured, None, [], places)
+        return OneStep(captured, None, [], 0, places)
     moving = captured.moving
-    return OneStep(captured, [known[id(leaf)] for leaf in moving], prepare_state(optimizer, moving), places)
+    groups, states = [known[id(leaf)] for leaf in moving], prepare_state(optimizer, moving)
+    return OneStep(captured, groups, states, len(optimizer.param_groups), places)
+
+
+def parted(tensors: Sequence[Tensor], sizes: Sequence[int]) -> list[list[Tensor]]:
+    """Tensors in consecutive parts of these sizes; the last part is what is left."""
+    rest = iter(tensors)
+    return [*(list(itertools.islice(rest, size)) for size in sizes), list(rest)]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data import Batch
 from .capture import Capture
-from .one_step import OneStep, Step
+from .one_step import OneStep, Step, parted
 from .signature import tensors_of
 
 __all__ = ["SingleStep"]
@@ -25,7 +25,7 @@ class SingleStep:
 
     def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable]) -> None:
         self.step = step
-        self.carried, self.held = step.carried(), step.held()
+        self.read = [*step.carried(), *step.held()]
         self.function = compiler(_stepping(step))
 
     def draw(self, steps: int) -> list[list[Tensor]]:
@@ -38,14 +38,14 @@ class SingleStep:
     ) -> list[float]:
         """Take a step and give its loss; where that is not finite, weights stay as they are."""
         captured = self.step.captured
-        given = Step(
-            [torch.tensor(numbers[0][name], dtype=torch.float64, device="cpu") for name in captured.numbers],
-            tensors_of(batches[0]),
-            self.draw(1)[0],
-            [torch.tensor(rate, dtype=torch.float64, device="cpu") for rate in rates[0]],
-        )
+        given = [
+            *(torch.tensor(numbers[0][name], dtype=torch.float64, device="cpu") for name in captured.numbers),
+            *self.draw(1)[0],
+            *(torch.tensor(rate, dtype=torch.float64, device="cpu") for rate in rates[0][: self.step.rates]),
+            *tensors_of(batches[0]),
+        ]
         with torch.no_grad():
-            loss, *gradients = self.function(self.carried, self.held, given)
+            loss, *gradients = self.function(*self.read, *given)
         if self.step.groups is None:
             _leave(gradients, captured)
         return [loss.item()]
@@ -59,10 +59,16 @@ def _leave(gradients: list[Tensor], captured: Capture) -> None:
         leaf.grad = gradient
 
 
-def _stepping(step: OneStep) -> Callable[[list[Tensor], list[Tensor], Step], list[Tensor]]:
-    """A function that takes a step and writes to what is carried, or gives the gradients after the loss."""
+def _stepping(step: OneStep) -> Callable[..., list[Tensor]]:
+    """A function that takes a step and writes to what is carried, or gives the gradients after the loss.
 
-    def run(carried: list[Tensor], held: list[Tensor], given: Step) -> list[Tensor]:
+    Its arguments: what is carried; what is held; the numbers of the objective; the draws; the rates; the batch.
+    """
+    sizes = len(step.carried()), len(step.held()), len(step.captured.numbers), len(step.shapes), step.rates
+
+    def run(*tensors: Tensor) -> list[Tensor]:
+        carried, held, numbers, noise, rates, batch = parted(tensors, sizes)
+        given = Step(numbers, batch, noise, rates)
         if step.groups is None:
             return step.loss_and_gradients(carried, held, given)
         loss, after = step.advanced(carried, held, given)

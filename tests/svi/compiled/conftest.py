@@ -1,5 +1,6 @@
 """What the tests of compiled steps share: graphs that are run as they are, without a C++ compiler."""
 
+import copy
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrometer.inference.svi.compiled import build, loop
 from pyrometer.inference.svi.compiled.self_check import Plain
@@ -23,9 +26,9 @@ def as_written(function: Callable) -> Callable:
     return function
 
 
-def loop_in_python(condition: Callable, body: Callable, carried: Sequence[Any]) -> Sequence[Any]:
-    while condition(*carried):
-        carried = body(*carried)
+def loop_in_python(condition: Callable, body: Callable, carried: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
+    while condition(*carried, *others):
+        carried = body(*carried, *others)
     return carried
 
 
@@ -33,7 +36,7 @@ def loop_in_python(condition: Callable, body: Callable, carried: Sequence[Any]) 
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is as in compiled steps, but operations are run one by one: seconds become milliseconds."""
     monkeypatch.setattr(build, "_compiler", as_written)
-    monkeypatch.setattr(loop, "while_loop", loop_in_python)
+    monkeypatch.setattr(loop, "while_loop_op", loop_in_python)
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +108,37 @@ def plain() -> Callable[..., Plain]:
         return Plain(pair, built, step)
 
     return make
+
+
+class Graphs:
+    """Graphs of small functions, as a capture makes them."""
+
+    @staticmethod
+    def of(function: Callable, *inputs: Tensor) -> GraphModule:
+        """The operations of a function, with the meta data that passes read."""
+        graph = make_fx(function)(*(tensor.clone() for tensor in inputs))
+        graph.graph.eliminate_dead_code()
+        return graph
+
+    @staticmethod
+    def rewritten(graph: GraphModule, rewrite: Callable[[GraphModule], int], *inputs: Tensor) -> int:
+        """How many places a pass has rewritten, after a check that the results are the same bit by bit."""
+        before = copy.deepcopy(graph)
+        count = rewrite(graph)
+        expected, found = (one(*(tensor.clone() for tensor in inputs)) for one in (before, graph))
+        pairs = zip(expected, found, strict=True) if isinstance(expected, list | tuple) else [(expected, found)]
+        for old, new in pairs:
+            assert (old.dtype, old.shape) == (new.dtype, new.shape)
+            assert torch.equal(old.nan_to_num(7.0), new.nan_to_num(7.0))
+        return count
+
+    @staticmethod
+    def targets(graph: GraphModule) -> list[str]:
+        """The names of its operations, in order."""
+        return [str(node.target).removeprefix("aten.") for node in graph.graph.nodes if node.op == "call_function"]
+
+
+@pytest.fixture
+def graphs() -> type[Graphs]:
+    """What the tests of passes share."""
+    return Graphs

@@ -114,6 +114,33 @@ def test_a_loss_that_is_not_finite_is_reported_as_by_plain_steps(batch_size):
     assert torch.equal(state, other)
 
 
+@pytest.mark.usefixtures("compiler")
+def test_tensors_of_a_batch_may_share_memory(monkeypatch):
+    """The same tensor twice, and a part of it, which torch refuses in a loop; against plain steps."""
+    monkeypatch.undo()
+
+    def model(y, same, half):
+        z = pyro.sample("z", dist.Normal(0.0, 2.0))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(z + 0.1 * same, 0.7), obs=y)
+        pyro.factor("half", -(half - z).square().sum())
+
+    class Own(Guide):
+        def forward(self, y, same, half):  # noqa: ARG002
+            pyro.sample("z", dist.Normal(self.loc, 0.3))
+
+    found = []
+    for compile in (True, False):
+        guide = Own()
+        data = {"y": Y, "same": Y, "half": Y.view(8)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            result = fit(model, guide, data, batch_size=None, epochs=20, seed=4, progress=False, compile=compile)
+        assert ("up to 100 steps a call" in result.engine) == compile
+        found.append(guide.loc.item())
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_what_is_large_or_not_on_its_own_is_no_loop(plain, batch):
     small = plain()
     assert is_loopable(_stepping(small, batch), batch)

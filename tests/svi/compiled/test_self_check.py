@@ -168,11 +168,11 @@ def test_a_weight_whose_gradient_is_rounding_error_is_no_mismatch(plain, batch):
     steps = steps_of(made, batch)
     right = steps.function
 
-    def rounded(carried, held, given):
-        """The bias goes the other way."""
-        kept = carried[1].clone()
-        found = right(carried, held, given)
-        carried[1].copy_(2 * kept - carried[1])
+    def rounded(*tensors):
+        """The bias, which is second among what is carried, goes the other way."""
+        kept = tensors[1].clone()
+        found = right(*tensors)
+        tensors[1].copy_(2 * kept - tensors[1])
         return found
 
     assert steps.step.captured.moving[1] is made.pair.programs[0].first.bias

@@ -1,0 +1,109 @@
+"""Elements under a mask: how many they are is no shape that a graph could have, unless the mask is always the same."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Interpreter, Node
+
+__all__ = ["choose_by_mask", "fix_masks"]
+
+aten = torch.ops.aten
+INDEXING = aten.index.Tensor, aten.index_put.default, aten.index_put_.default
+
+
+def fix_masks(module: GraphModule) -> int:
+    """Write a mask that depends on no input, as that of a matrix's lower half, as the places of its elements.
+
+    Gives how many were rewritten.
+    """
+    graph, count = module.graph, 0
+    for node in [node for node in graph.nodes if node.target in INDEXING]:
+        places: list[Any] = []
+        for index in node.args[1]:
+            mask = _constant_mask(module, index)
+            if mask is None:
+                places.append(index)
+                continue
+            for axis, place in enumerate(mask.nonzero(as_tuple=True)):
+                name = f"_place_{count}_{axis}"
+                module.register_buffer(name, place.clone())  # they are parts of one tensor
+                with graph.inserting_before(node):
+                    places.append(graph.get_attr(name))
+            count += 1
+        node.update_arg(1, places)
+    graph.eliminate_dead_code()
+    graph.lint()
+    module.recompile()
+    return count
+
+
+def choose_by_mask(module: GraphModule) -> int:
+    """Write an assignment to the elements under a mask as a choice for each element, where that is what it is.
+
+    Of ``target[mask] = values`` the values are elements under the same mask, or the same number for all. Gives how many
+    were rewritten.
+    """
+    graph, count = module.graph, 0
+    for node in [node for node in graph.nodes if node.target is aten.index_put.default]:
+        with graph.inserting_before(node):
+            result = _choice(graph, *node.args)
+        if result is not None:
+            result.meta = dict(node.meta)
+            node.replace_all_uses_with(result)
+            graph.erase_node(node)
+            count += 1
+    graph.eliminate_dead_code()
+    graph.lint()
+    module.recompile()
+    return count
+
+
+def _constant_mask(module: GraphModule, index: Any) -> Tensor | None:
+    if not isinstance(index, Node) or not _is_mask(index):
+        return None
+    needed, waiting = set[Node](), [index]
+    while waiting:
+        node = waiting.pop()
+        if node.op == "placeholder" or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            return None
+        if node.op == "get_attr" and not all(user.target is aten.lift_fresh_copy.default for user in node.users):
+            return None  # data of the program, which may be changed in place
+        needed.add(node)
+        waiting.extend(node.all_input_nodes)
+    run = Interpreter(module)
+    for node in module.graph.nodes:
+        if node in needed:
+            run.env[node] = run.run_node(node)
+    return run.env[index]
+
+
+def _choice(graph: Graph, target: Node, indices: list[Any], values: Node, accumulate: bool = False) -> Node | None:
+    shape = _shape(target)
+    if len(indices) != 1 or not isinstance(indices[0], Node) or not _is_mask(indices[0]) or _shape(indices[0]) != shape:
+        return None
+    mask, options = indices[0], {"dtype": target.meta["val"].dtype, "device": target.meta["val"].device}
+    if values.target is aten.index.Tensor and values.args[1] == [mask] and _shape(values.args[0]) == shape:
+        values = values.all_input_nodes[0]
+    elif (number := _uniform(values)) is not None:  # of as many as there were when it was traced
+        values = graph.call_function(aten.full.default, ([], number), options)
+    elif _shape(values) != ():
+        return None
+    if not accumulate:
+        return graph.call_function(aten.where.self, (mask, values, target))
+    zero = graph.call_function(aten.full.default, ([], 0), options)
+    return graph.call_function(aten.add.Tensor, (target, graph.call_function(aten.where.self, (mask, values, zero))))
+
+
+def _uniform(node: Node) -> Any:
+    if node.target is aten.full.default:
+        return node.args[1]
+    return 0 if node.target is aten.zeros.default else 1 if node.target is aten.ones.default else None
+
+
+def _is_mask(node: Node) -> bool:
+    return node.meta["val"].dtype == torch.bool
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    return tuple(node.meta["val"].shape)
