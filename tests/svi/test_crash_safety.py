@@ -22,12 +22,12 @@ import lightning.fabric  # each process would take seconds for it
 from pyrometer.benchmarks import crashes
 from pyrometer.inference.svi.compiled import build, loop
 
-def loop_in_python(condition, body, carried):
-    while condition(*carried):
-        carried = body(*carried)
+def loop_in_python(condition, body, carried, others):
+    while condition(*carried, *others):
+        carried = body(*carried, *others)
     return carried
 
-build._compiler, loop.while_loop = lambda function: function, loop_in_python
+build._compiler, loop.while_loop_op = lambda function, options: function, loop_in_python
 kills, epochs = 3, 60
 found = crashes.broken(Path("broken"), kills, seed=2, epochs=epochs)
 assert sum(found.values()) == kills, found

@@ -1,5 +1,6 @@
 """From a pair and a batch to what takes steps on batches of that shape."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ __all__ = ["Steps", "as_graph", "compiled"]
 
 OPTIONS = {"fallback_random": True, "cpp_wrapper": True}
 """Torch's own random operations, so that a seed means the same; and no Python between the compiled parts."""
+IN_LOOPS = {"realize_opcount_threshold": 100, "realize_reads_threshold": 8}
+"""Fewer results get memory of their own, which in a small step costs more than to compute them twice."""
 
 
 class Steps(Protocol):
@@ -82,7 +85,9 @@ def compiled(
         NotTraceable: the program's Python depends on the values of tensors.
     """
     step = one_step(_improved(pair, batch, numbers, products), optimizer)
-    return Loop(step, _compiler, repeats) if is_loopable(step, batch) else SingleStep(step, _compiler)
+    if is_loopable(step, batch):
+        return Loop(step, functools.partial(_compiler, options={**OPTIONS, **IN_LOOPS}), repeats)
+    return SingleStep(step, functools.partial(_compiler, options=OPTIONS))
 
 
 def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products = "torch") -> Steps:
@@ -112,7 +117,7 @@ def _propagate_shapes(graph: GraphModule, inputs: Sequence[Tensor]) -> None:
     FakeTensorProp(graph).propagate(*(tensor.detach() for tensor in inputs))
 
 
-def _compiler(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+def _compiler(function: Callable[..., list[Tensor]], options: dict[str, Any]) -> Callable[..., list[Tensor]]:
     """The function, compiled when it is first called, for the shapes that it is then given."""
     ready: list[Any] = []
 
@@ -121,7 +126,7 @@ def _compiler(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tenso
             # Torch's own way to a graph, dynamo, would look at all that the function reads before each call.
             graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
             with _errors_only(logging.getLogger("torch._inductor")):
-                ready.append(torch._inductor.compile(graph, list(inputs), options=OPTIONS))
+                ready.append(torch._inductor.compile(graph, list(inputs), options=options))
         return ready[0](*inputs)
 
     return call
