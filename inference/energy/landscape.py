@@ -1,6 +1,5 @@
 r"""A bound program as log densities on R^D, one for each group of latents that the data leave independent."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,10 +9,11 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from .base_measure import Base
+from .coordinates import Coordinates
 from .densities import measures_and_energies
 from .enumeration import check_enumeration, enumerated_trace, log_partition
 from .scoring import Term, global_energy, reduced, run, site_terms
-from .structure import Site, Structure, sample_sites
+from .structure import sample_sites
 from .temperature_derivatives import value_slope_curvature
 from .vectorize import Program, Scoring, beside_plates
 
@@ -21,7 +21,7 @@ __all__ = ["Landscape", "landscape"]
 
 
 @dataclass(frozen=True)
-class Landscape:
+class Landscape(Coordinates):
     r"""log f_beta(u) of the free latents of a program, in unconstrained coordinates u of shape (S, G, D).
 
     .. math:: \log f_\beta(u) = \log m(u) - \beta E(u), \qquad F_\beta = -\tfrac1\beta \log \int f_\beta(u) \, du
@@ -33,47 +33,14 @@ class Landscape:
     Attributes:
         program: the program and its arguments.
         given: latents held fixed.
-        continuous: names of the free continuous latents.
         discrete: names of the free discrete latents.
-        by_datum: whether there is a group for each datum.
         dtype: of the coordinates.
     """
 
     program: Program
     given: dict[str, Tensor]
-    continuous: list[str]
     discrete: list[str]
-    by_datum: bool
     dtype: torch.dtype
-
-    @property
-    def structure(self) -> Structure:
-        """The sites and plates of the program."""
-        return self.program.structure
-
-    @property
-    def groups(self) -> int:
-        """G."""
-        return self.structure.size if self.by_datum else 1
-
-    @property
-    def dimension(self) -> int:
-        """D."""
-        return sum(self._width(site) for site in self._sites())
-
-    @property
-    def bounded(self) -> Tensor:
-        """Which coordinates go to the end of a support as they grow, (D,)."""
-        return torch.cat([torch.full((self._width(site),), site.bounded) for site in self._sites()])
-
-    def split(self, u: Tensor) -> dict[str, Tensor]:
-        """Coordinates (S, G, D) as those of each site, (S, *site.coordinates)."""
-        parts = u.split([self._width(site) for site in self._sites()], -1)
-        return {site.name: self._to_site(site, part) for site, part in zip(self._sites(), parts, strict=True)}
-
-    def join(self, coordinates: Mapping[str, Tensor]) -> Tensor:
-        """The inverse of ``split``."""
-        return torch.cat([self._from_site(site, coordinates[site.name]) for site in self._sites()], -1)
 
     def measure_and_energy(self, u: Tensor, base: Base) -> tuple[Tensor, Tensor]:
         """log m(u) and E(u), (S, G) each, where no latent is discrete; differentiable in u."""
@@ -90,7 +57,7 @@ class Landscape:
             return [measure - beta * energy if beta else measure for (measure, energy), (beta, _) in pairs]
         scoring = Scoring(f"sums {at}", partial(self._summed, tuple(at), False), None)
         terms = self.program.many(self.split(u), scoring)
-        return [self._by_group(terms[str(index)].energy) for index in range(len(at))]
+        return [self.by_group(terms[str(index)].energy) for index in range(len(at))]
 
     def log_density(self, u: Tensor, beta: float, base: Base) -> Tensor:
         """log f_beta(u), (S, G); at ``beta=0`` with ``base="prior"`` the log prior. Differentiable in u."""
@@ -103,20 +70,20 @@ class Landscape:
             return measure - beta * energy, energy, torch.zeros_like(energy)
         scoring = Scoring(f"moments {base} {beta}", partial(self._moments, beta, base), None)
         terms = self.program.many(self.split(u), scoring)
-        log_density, slope, bend = (self._by_group(terms[name].energy) for name in ("value", "slope", "bend"))
+        log_density, slope, bend = (self.by_group(terms[name].energy) for name in ("value", "slope", "bend"))
         return log_density, -slope, bend
 
     def log_jacobian(self, u: Tensor) -> Tensor:
         """log |dz/du| of the free continuous latents, (S, G)."""
         scoring = Scoring("jacobian", self._jacobian, None)
-        return self._by_group(self.program.many(self.split(u), scoring)["jacobian"].energy)
+        return self.by_group(self.program.many(self.split(u), scoring)["jacobian"].energy)
 
     def lowest_energy(self, u: Tensor) -> Tensor:
         """E(u), (S, G), minimised over the free discrete latents; differentiable in u."""
         if not self.discrete:
             return self.measure_and_energy(u, "lebesgue")[1]
         scoring = Scoring("lowest", partial(self._summed, ((1.0, "lebesgue"),), True), None)
-        return -self._by_group(self.program.many(self.split(u), scoring)["0"].energy)
+        return -self.by_group(self.program.many(self.split(u), scoring)["0"].energy)
 
     def coordinates(self, values: Mapping[str, Tensor]) -> Tensor:
         """The coordinates (S, G, D) of S draws of the free continuous latents, (S, *site.shape).
@@ -188,36 +155,10 @@ class Landscape:
     def _row(self, u: Tensor) -> dict[str, Tensor]:
         return {name: value[0] for name, value in self.split(u.unsqueeze(0)).items()}
 
-    def _sites(self) -> list[Site]:
-        return [self.structure.sites[name] for name in self.continuous]
-
-    def _width(self, site: Site) -> int:
-        assert site.coordinates is not None
-        return math.prod(site.coordinates) // self.groups
-
-    def _axis(self, site: Site) -> int:
-        assert self.structure.data_plate is not None
-        return site.batch + site.plate_dims[self.structure.data_plate]
-
-    def _to_site(self, site: Site, part: Tensor) -> Tensor:
-        shape = list(site.coordinates or ())
-        if not self.by_datum:
-            return part.reshape(len(part), *shape)
-        axis = self._axis(site)
-        size = shape.pop(axis)
-        return part.reshape(len(part), size, *shape).movedim(1, 1 + axis)
-
-    def _from_site(self, site: Site, value: Tensor) -> Tensor:
-        ordered = value.movedim(1 + self._axis(site), 1) if self.by_datum else value
-        return ordered.reshape(len(value), self.groups, -1)
-
-    def _by_group(self, values: Tensor) -> Tensor:
-        return values if self.by_datum else values.unsqueeze(-1)
-
     def _measures_and_energies(self, u: Tensor, bases: tuple[Base, ...]) -> list[tuple[Tensor, Tensor]]:
         plated = partial(self._densities_plated, bases)
         terms = self.program.many(self.split(u), Scoring(f"densities {bases}", partial(self._densities, bases), plated))
-        by_group = {name: self._by_group(term.energy) for name, term in terms.items()}
+        by_group = {name: self.by_group(term.energy) for name, term in terms.items()}
         return [(by_group[f"measure {base}"], by_group[f"energy {base}"]) for base in bases]
 
     def _densities(self, bases: tuple[Base, ...], u: Mapping[str, Tensor]) -> dict[str, Term]:
@@ -307,7 +248,8 @@ def landscape(program: Program, given: Mapping[str, Tensor]) -> Landscape:
     structure.refuse_subsampling([site.name for site in free if plate not in site.plates])
     by_datum = plate is not None and all(plate in site.plate_dims for site in free)
     dtype = _dtype(program, given, continuous)
-    made = Landscape(program, dict(given), continuous, [s.name for s in free if s.discrete], by_datum, dtype)
+    discrete = [site.name for site in free if site.discrete]
+    made = Landscape(structure, continuous, by_datum, program, dict(given), discrete, dtype)
     made.check_sums()
     if by_datum and not made.data_are_independent():
         made = replace(made, by_datum=False)
