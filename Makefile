@@ -68,6 +68,7 @@ bench: setup
 	@$(RUN) -m benchmarks.exactness
 	@$(RUN) -m benchmarks.crashes
 	@$(RUN) -m benchmarks.streaming
+	@$(RUN) -m benchmarks.bfloat16
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
 

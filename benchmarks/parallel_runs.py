@@ -18,18 +18,23 @@ __all__ = ["Job", "Reached", "mean_and_spread", "train_all"]
 
 
 class Job(NamedTuple):
-    """A training: the settings that differ from the recipe's, how long, and the folder that it is resumed in."""
+    """A training: the settings that differ from the recipe's, how long, the folder that it is resumed in, precision."""
 
     settings: dict[str, Any]
     epochs: int | None
     out: Path
+    precision: str = "32-true"
 
 
 class Reached(NamedTuple):
-    """What the final weights of a training reach; ``validation`` is None where nothing was held back for it."""
+    """What the final weights of a training reach; ``validation`` is None where nothing was held back for it.
+
+    ``elbo`` is that of 200 test images, in nats an image.
+    """
 
     test: float
     validation: float | None
+    elbo: float
     epochs: int
     seconds: float
 
@@ -50,8 +55,10 @@ def train(job: Job) -> Reached:
     done = _finished(job)
     if done is not None:
         return done
-    _, fit, summary = run("ssvae", job.settings, job.out, epochs=job.epochs, resume=True, progress=False)
-    return Reached(summary["test_accuracy"], fit.history[-1].get("validation_accuracy"), fit.epochs, fit.seconds)
+    how: dict[str, Any] = {"epochs": job.epochs, "precision": job.precision, "resume": True, "progress": False}
+    _, fit, summary = run("ssvae", job.settings, job.out, **how)
+    validation = fit.history[-1].get("validation_accuracy")
+    return Reached(summary["test_accuracy"], validation, summary["elbo"], fit.epochs, fit.seconds)
 
 
 def _finished(job: Job) -> Reached | None:
@@ -60,13 +67,14 @@ def _finished(job: Job) -> Reached | None:
         return None
     summary, stored = json.loads(summary_file.read_text()), json.loads(settings_file.read_text())
     same = stored["settings"] == {"recipe": "ssvae", **typed_settings("ssvae", job.settings)}
+    same &= stored["fit"]["precision"] == job.precision
     if "test_accuracy" not in summary or not same or job.epochs not in (None, summary["epochs"]):
         return None
     with (job.out / "metrics.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     validation = last.get("validation_accuracy")
     accuracy = None if validation is None else float(validation)
-    return Reached(summary["test_accuracy"], accuracy, summary["epochs"], summary["seconds"])
+    return Reached(summary["test_accuracy"], accuracy, summary["elbo"], summary["epochs"], summary["seconds"])
 
 
 def mean_and_spread(accuracies: Sequence[float]) -> str:
