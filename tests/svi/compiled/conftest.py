@@ -3,7 +3,7 @@
 import copy
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -37,13 +37,6 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is as in compiled steps, but operations are run one by one: seconds become milliseconds."""
     monkeypatch.setattr(build, "_compiler", as_written)
     monkeypatch.setattr(loop, "while_loop_op", loop_in_python)
-
-
-@pytest.fixture(autouse=True)
-def dynamo_forgets() -> Iterator[None]:
-    """What a test has compiled is dropped after it."""
-    yield
-    torch.compiler.reset()
 
 
 @pytest.fixture
