@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from ..data import Batch
 from ..pair import Pair
 from .capture import Capture, capture
+from .checks import check_by_nan
 from .decompositions import decompose
 from .factored_linear import factor_linear
 from .late_expansion import expand_late
@@ -99,6 +100,7 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     captured = capture(pair, batch, numbers)
     drop_writes(captured.graph)
     choose_by_mask(captured.graph)
+    check_by_nan(captured.graph)
     decompose(captured.graph)
     factor_linear(captured.graph)
     given = [torch.zeros((), dtype=torch.float64) for _ in numbers]
