@@ -178,3 +178,21 @@ def test_a_weight_whose_gradient_is_rounding_error_is_no_mismatch(plain, batch):
     assert steps.step.captured.moving[1] is made.pair.programs[0].first.bias
     steps.function = rounded
     self_check(made, steps, batch, {}, 1e-4)
+
+
+class Many(nn.Module):
+    """q(z) = N(sum of many weights of several sizes, 0.3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.linspace(-3.0, 2.9, 40))
+
+    def forward(self, y):  # noqa: ARG002
+        pyro.sample("z", dist.Normal(self.weights.sum(), 0.3))
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-12])
+def test_moves_of_a_few_rounding_errors_are_no_mismatch(plain, batch, rate):
+    """As at the end of a schedule."""
+    made = plain(guide=Many(), optimizer=functools.partial(torch.optim.Adam, lr=rate))
+    self_check(made, steps_of(made, batch), batch, {}, 1e-4)
