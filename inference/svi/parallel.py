@@ -1,10 +1,7 @@
 """Training in several processes at once: each on its share of every batch, and all with the same weights."""
 
 import functools
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,15 +43,16 @@ class ParallelTraining(Training):
         self.parameters = self.pair.trainable()
         self.normalisation = SharedNormalisation(self.pair, self.processes)
         self.own_loss, self.loss = self.loss, self._shared_loss
-        self.first_look, self.interrupted = True, False
+        self.first_look = True
         if self.processes.rank > 0:
             set_random_state(noise_state(self.seed, self.processes.rank))
 
-    def run(self, directory: RunDirectory | None, show: bool) -> None:
-        """Train to the end; the first process writes and shows."""
-        with self._interrupts_noted():
-            super().run(directory, show and self.processes.rank == 0)
-            self.processes.total(0.0, self._interrupt())
+    def _run(self, directory: RunDirectory | None, show: bool) -> None:
+        super()._run(directory, show and self.processes.rank == 0)  # the first process writes and shows
+        self.processes.total(0.0, self._interrupt())
+
+    def _obey_interrupts(self) -> None:
+        """All stop together, at the sum of their losses."""
 
     def state(self) -> dict[str, Any]:
         """What the rest of the training depends on, with the random state of every process."""
@@ -114,25 +112,7 @@ class ParallelTraining(Training):
         return {} if self.on_epoch is None else self.processes.told(lambda: super(ParallelTraining, self)._metrics(row))
 
     def _interrupt(self) -> KeyboardInterrupt | None:
-        return KeyboardInterrupt() if self.interrupted else None
-
-    @contextmanager
-    def _interrupts_noted(self) -> Iterator[None]:
-        """Inside, Ctrl-C waits for the end of a step, so that all processes stop at one; a second does not wait."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(number: int, frame: Any) -> None:
-            if self.interrupted and callable(before):
-                before(number, frame)
-            self.interrupted = True
-
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        return KeyboardInterrupt() if self.interrupts.noted else None
 
 
 def together(

@@ -18,6 +18,7 @@ from .compiled.build import Steps
 from .compiled.engine import Engine
 from .compiled.update_rule import next_rates
 from .data import Batch
+from .interrupts import Interrupts, noted_interrupts
 from .nonfinite import NonFiniteWeightsError, explain
 from .pair import Pair
 from .progress import ProgressBar
@@ -69,7 +70,7 @@ class Training:
     history: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.generators = default_generators(self.fabric.device)
+        self.generators, self.interrupts = default_generators(self.fabric.device), Interrupts()
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.total = self.steps
         if self.epochs is not None and self.batches.steps is not None:
@@ -91,7 +92,15 @@ class Training:
         return "plain steps" if self.engine is None else self.engine.report()
 
     def run(self, directory: RunDirectory | None, show: bool) -> None:
-        """Train to the end; checkpoints go into the directory."""
+        """Train to the end; checkpoints go into the directory.
+
+        Raises:
+            KeyboardInterrupt: between two steps, where somebody has pressed Ctrl-C.
+        """
+        with noted_interrupts() as self.interrupts:
+            self._run(directory, show)
+
+    def _run(self, directory: RunDirectory | None, show: bool) -> None:
         started, saved = time.monotonic() - self.seconds, time.monotonic()
         with _without_validation(), ProgressBar(show, self.total, self.step) as bar:
             while not self.finished:
@@ -146,6 +155,9 @@ class Training:
         if self.engine is not None and state["shapes"] is not None:
             self.engine.load(state["shapes"])
 
+    def _obey_interrupts(self) -> None:
+        self.interrupts.obey()
+
     def _is_due(self, seconds: float) -> bool:
         return seconds >= SECONDS_BETWEEN_CHECKPOINTS
 
@@ -163,6 +175,7 @@ class Training:
                     self._end_epoch(total / count, rate)
                     total, count = 0.0, 0
             bar.update(self.step, self.epoch + (not single), losses[-1] / size, rates[-1])
+            self._obey_interrupts()
         if number == 0:
             raise ValueError(f"data gave no batch in epoch {self.epoch + 1}: it must start anew in every epoch.")
         if not single:

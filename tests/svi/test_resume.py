@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -224,6 +225,40 @@ epochs = 3 + max(reached("killed"), reached("interrupted"))
 for out in ("whole", "killed", "interrupted"):
     assert os.waitpid(in_another_process(out, epochs), 0)[1] == 0
 """
+
+
+class Interrupting:
+    """Presses Ctrl-C when it is collected, where Python drops the exception."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+class InterruptedOnce(nn.Module):
+    """x ~ N(location, 0.5); its twelfth run is interrupted in this way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.location, self.runs = nn.Parameter(torch.tensor(0.3)), 0
+
+    def forward(self, x: Tensor) -> None:
+        self.runs += 1
+        if self.runs == 12:
+            Interrupting()
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(self.location, 0.5), obs=x)
+
+
+def test_an_interrupt_that_comes_in_a_destructor_stops_the_training_after_its_step(tmp_path: Path) -> None:
+    """Python itself says "exception ignored" and goes on. Then it is continued."""
+    model, before = InterruptedOnce(), signal.getsignal(signal.SIGINT)
+    arguments: Any = (model, lambda x: None, {"x": torch.linspace(-1.0, 2.0, 7)})  # noqa: ARG005
+    options: Any = {"epochs": 40, "batch_size": None, "seed": 3, "progress": False, "compile": False}
+    with pytest.raises(KeyboardInterrupt):
+        fit(*arguments, out=tmp_path / "run", **options)
+    assert model.runs == 12
+    assert signal.getsignal(signal.SIGINT) is before
+    assert fit(*arguments, out=tmp_path / "run", resume=True, **options).epochs == 40
 
 
 def test_a_process_that_is_killed_or_interrupted_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
