@@ -12,7 +12,7 @@ from torch import nn
 
 from pyrometer.inference.svi.compiled import packed
 from pyrometer.inference.svi.compiled.build import as_graph, compiled
-from pyrometer.inference.svi.compiled.self_check import Mismatch, self_check
+from pyrometer.inference.svi.compiled.self_check import Mismatch, _compare_moves, self_check
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 OPTIMIZERS = {
@@ -196,3 +196,20 @@ def test_moves_of_a_few_rounding_errors_are_no_mismatch(plain, batch, rate):
     """As at the end of a schedule."""
     made = plain(guide=Many(), optimizer=functools.partial(torch.optim.Adam, lr=rate))
     self_check(made, steps_of(made, batch), batch, {}, 1e-4)
+
+
+def test_what_is_stable_by_accident_is_not_compared():
+    """One element in 64 of a parameter whose moves mean nothing; the other parameter is as it should be, or is not."""
+    starts = [torch.zeros(64), torch.zeros(32)]
+    moves = [torch.linspace(-1.0, 1.0, 64), torch.linspace(0.1, -0.2, 32)]
+    others = [-moves[0], moves[1].clone()]
+    others[0][0] = moves[0][0]
+    _compare_moves(starts, moves, others, [0.86 * moves[0], moves[1]], 1e-4)
+    with pytest.raises(Mismatch, match=r"of shape \(32,\) is off by 1.4e-01"):
+        _compare_moves(starts, moves, others, [moves[0], 0.86 * moves[1]], 1e-4)
+
+
+def test_where_nothing_is_stable_nothing_is_found_right():
+    moves = [torch.linspace(-1.0, 1.0, 64)]
+    with pytest.raises(Mismatch, match="nothing to compare"):
+        _compare_moves([torch.zeros(64)], moves, [-moves[0]], moves, 1e-4)
