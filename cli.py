@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from .inference.diagnostics import diagnose, simulate, to_arviz
+from .inference.diagnostics import diagnose, judge, simulate, to_arviz
 from .inference.energy import compare
 from .inference.svi.messages import told_error
 from .inference.svi.processes import is_first_process, process_rank
@@ -145,14 +145,18 @@ def energy(
 
 @app.command("diagnose")
 def diagnose_run(run_folder: RunFolder, count: Count = 50, draws: Draws = 1000, seed: Seed = 0) -> None:
-    """Judge a run's guide, and write `posterior.nc` for ArviZ (`arviz.from_netcdf`)."""
-    if not is_first_process():
-        return
+    """Judge a run's guide, and write `posterior.nc` for ArviZ (`arviz.from_netcdf`).
+
+    Processes that torchrun has started share the data of the judgement; the first draws and writes.
+    """
     with _plain_errors():
         opened = _open(run_folder, seed)
-        view = opened.recipe.view(count)
-        judged = diagnose(view, opened.recipe.guide, draws)
-        data = to_arviz(view, opened.recipe.guide, draws)
+        guide = opened.recipe.guide
+        table = measure_in_shares(opened.recipe, count, lambda view: diagnose(view, guide, draws).table)
+        if not is_first_process():
+            return
+        judged = judge(table, draws)
+        data = to_arviz(opened.recipe.view(count), guide, draws)
         data.to_netcdf(str(run_folder / "posterior.nc"))
     console.print(judged.verdict, style="bold")
     console.print(f"From {draws} draws of the guide at {count} held-out data.")

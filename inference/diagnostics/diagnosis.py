@@ -10,7 +10,7 @@ from ..energy.elbo_gap import elbo_gap
 from ..energy.free_energy import reliable_pareto_k
 from ..energy.view import BoundView
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "judge"]
 
 # By Pinsker's inequality a gap KL(q, p) of this many nats keeps every probability within 0.1 of the posterior's.
 NEGLIGIBLE_GAP = 0.02
@@ -65,7 +65,11 @@ def diagnose(view: BoundView, guide: Callable, draws: int = 1000) -> Diagnosis:
     """
     if draws < 100:
         raise ValueError(f"draws must be at least 100 for a Pareto tail to be fitted, got {draws}.")
-    table = elbo_gap(view, guide, draws)
+    return judge(elbo_gap(view, guide, draws), draws)
+
+
+def judge(table: xr.Dataset, draws: int) -> Diagnosis:
+    """The diagnosis that a table of ``elbo_gap`` amounts to, from so many draws."""
     if "pareto_k" in table:
         criterion, limit, values = "Pareto k", reliable_pareto_k(draws), table.pareto_k
     else:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from pyrometer import EnergyView, diagnose
+from pyrometer.inference.diagnostics import judge
 from pyrometer.inference.energy.free_energy import reliable_pareto_k
+from pyrometer.inference.energy.joined_tables import join_tables
 
 Y = torch.tensor([0.3, -0.1, 1.2], dtype=torch.float64)
 PRECISION = 2.0**-2 + 0.5**-2
@@ -87,3 +89,16 @@ def test_the_limit_of_pareto_k_grows_with_the_draws():
 def test_too_few_draws_are_refused():
     with pytest.raises(ValueError, match="at least 100.*got 50"):
         diagnose(EnergyView(model).bind(Y), guide(1.0), draws=50)
+
+
+def test_tables_of_shares_are_judged_as_one_of_all_data():
+    """One narrow guide among three data, which is in the second share, as two processes would have it."""
+    scales = torch.tensor([1.0, 1.1, 0.03])
+    parts = [
+        diagnose(EnergyView(model).bind(Y[rows]), guide(scales[rows]), draws=40_000).table
+        for rows in (slice(0, 2), slice(2, 3))
+    ]
+    judged = judge(join_tables(parts), 40_000)
+    assert judged.unreliable == 1
+    assert "for 1 of 3 data" in judged.verdict
+    assert judged.limit == diagnose(EnergyView(model).bind(Y), guide(scales), draws=40_000).limit
