@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..data import Batch
@@ -14,6 +14,7 @@ from ..pair import Pair
 from ..pair_checks import preserved_buffers
 from ..random_state import preserved_random_state
 from .masks import fix_masks
+from .rewriting import set_in_order, substitute
 from .signature import rebuilt, tensors_of
 from .traceable import traceable
 
@@ -116,9 +117,7 @@ def _write_out_numbers(module: GraphModule) -> None:
         with module.graph.inserting_before(node):
             options = {"dtype": value.dtype, "device": value.device}
             number = module.graph.call_function(aten.full.default, (list(value.shape), value.item()), options)
-        number.meta = dict(node.meta)
-        node.replace_all_uses_with(number)
-        module.graph.erase_node(node)
+        substitute(node, number)
         if not source.users:
             module.graph.erase_node(source)
 
@@ -129,11 +128,8 @@ def _value(module: GraphModule, node: Node) -> Any:
 
 def _tidy(module: GraphModule) -> None:
     """Leave out what autograd leaves behind: detached views, and results that nobody uses."""
-    graph: Graph = module.graph
-    for node in list(graph.nodes):
+    for node in list(module.graph.nodes):
         if node.target in ALIASES:
             node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)
-    graph.eliminate_dead_code()
-    graph.lint()
-    module.recompile()
+            module.graph.erase_node(node)
+    set_in_order(module)

@@ -6,11 +6,14 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from .rewriting import graph_pass
+
 __all__ = ["check_by_nan"]
 
 aten = torch.ops.aten
 
 
+@graph_pass
 def check_by_nan(module: GraphModule) -> int:
     """Let a factorisation that fails give NaN, as of a matrix that is not positive definite; gives how many there are.
 
@@ -28,8 +31,6 @@ def check_by_nan(module: GraphModule) -> int:
                 _mark(part, failed)
         graph.erase_node(node)
         count += 1
-    graph.lint()
-    module.recompile()
     return count
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
+from .rewriting import graph_pass, substitute
+
 __all__ = ["decompose"]
 
 aten = torch.ops.aten
@@ -14,6 +16,7 @@ LONGEST = 16
 """Of a cumulated axis that is written out."""
 
 
+@graph_pass
 def decompose(module: GraphModule) -> int:
     """Write inner products as sums, and cumulated sums and products along a short axis term by term.
 
@@ -27,12 +30,8 @@ def decompose(module: GraphModule) -> int:
         with graph.inserting_before(node):
             result = rule(graph, node)
         if result is not None:
-            result.meta = dict(node.meta)
-            node.replace_all_uses_with(result)
-            graph.erase_node(node)
+            substitute(node, result)
             count += 1
-    graph.lint()
-    module.recompile()
     return count
 
 

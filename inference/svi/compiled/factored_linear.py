@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from .rewriting import graph_pass, substitute
+
 __all__ = ["factor_linear"]
 
 aten = torch.ops.aten
@@ -29,6 +31,7 @@ class _Part(NamedTuple):
         return math.prod(self.shape[:-1])
 
 
+@graph_pass
 def factor_linear(module: GraphModule) -> int:
     """Rewrite such layers, forwards and in the gradient of the weight; gives how many products were.
 
@@ -42,10 +45,6 @@ def factor_linear(module: GraphModule) -> int:
         parts, shape = found
         for user in list(flat.users):
             count += _rewrite(graph, user, flat, parts, shape)
-    if count:
-        graph.eliminate_dead_code()
-        graph.lint()
-        module.recompile()
     return count
 
 
@@ -84,9 +83,7 @@ def _rewrite(graph: Graph, user: Node, flat: Node, parts: Sequence[_Part], shape
             result = _weight_gradient(graph, arguments[0], parts, shape)
         else:
             return 0
-    result.meta = dict(user.meta)
-    user.replace_all_uses_with(result)
-    graph.erase_node(user)
+    substitute(user, result)
     return 1
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from .rewriting import graph_pass, substitute
 from .writes import outcome, written
 
 __all__ = ["expand_late"]
@@ -18,6 +19,7 @@ __all__ = ["expand_late"]
 aten = torch.ops.aten
 
 
+@graph_pass
 def expand_late(module: GraphModule) -> int:
     """Move such operations before the expansions of their arguments; gives how many were moved.
 
@@ -38,13 +40,9 @@ def expand_late(module: GraphModule) -> int:
         with graph.inserting_before(node):
             small = graph.call_function(node.target, arguments, node.kwargs)
             large = graph.call_function(aten.expand.default, (small, list(value.shape)))
-        small.meta, large.meta = {"val": result}, dict(node.meta)
-        node.replace_all_uses_with(large)
-        graph.erase_node(node)
+        small.meta = {"val": result}
+        substitute(node, large)
         count += 1
-    graph.eliminate_dead_code()
-    graph.lint()
-    module.recompile()
     return count
 
 

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Interpreter, Node
 
+from .rewriting import graph_pass, substitute
+
 __all__ = ["choose_by_mask", "fix_masks"]
 
 aten = torch.ops.aten
 INDEXING = aten.index.Tensor, aten.index_put.default, aten.index_put_.default
 
 
+@graph_pass
 def fix_masks(module: GraphModule) -> int:
     """Write a mask that depends on no input, as that of a matrix's lower half, as the places of its elements.
 
@@ -32,12 +35,10 @@ def fix_masks(module: GraphModule) -> int:
                     places.append(graph.get_attr(name))
             count += 1
         node.update_arg(1, places)
-    graph.eliminate_dead_code()
-    graph.lint()
-    module.recompile()
     return count
 
 
+@graph_pass
 def choose_by_mask(module: GraphModule) -> int:
     """Write an assignment to the elements under a mask as a choice for each element, where that is what it is.
 
@@ -49,13 +50,8 @@ def choose_by_mask(module: GraphModule) -> int:
         with graph.inserting_before(node):
             result = _choice(graph, *node.args)
         if result is not None:
-            result.meta = dict(node.meta)
-            node.replace_all_uses_with(result)
-            graph.erase_node(node)
+            substitute(node, result)
             count += 1
-    graph.eliminate_dead_code()
-    graph.lint()
-    module.recompile()
     return count
 
 

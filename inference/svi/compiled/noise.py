@@ -11,6 +11,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from ..random_state import preserved_random_state
 from .capture import Capture, is_random
+from .rewriting import set_in_order, substitute
 
 __all__ = ["are_small_normals", "hoist_noise", "normal_rows"]
 
@@ -58,9 +59,7 @@ def hoist_noise(captured: Capture) -> None:
             last = [graph.placeholder(f"noise_{index}")]
         node.replace_all_uses_with(last[0])
         graph.erase_node(node)
-    graph.eliminate_dead_code()
-    graph.lint()
-    captured.graph.recompile()
+    set_in_order(captured.graph)
     captured.noise = GraphModule({}, noise)
     captured.shapes = [node.meta["val"].shape for node, _ in draws]
 
@@ -97,9 +96,7 @@ def _make_creations_plain(graph: Graph) -> None:
                 plain = graph.call_function(
                     LIKE[node.target], (list(value.shape),), {"dtype": value.dtype, "device": value.device}
                 )
-            plain.meta = dict(node.meta)
-            node.replace_all_uses_with(plain)
-            graph.erase_node(node)
+            substitute(node, plain)
 
 
 def _sources(node: Node) -> set[Node] | None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
+from .rewriting import graph_pass, substitute
+
 __all__ = ["Products", "faster_products", "take_products"]
 
 Products = Literal["torch", "onednn", "bf16"]
@@ -54,6 +56,7 @@ def faster_products() -> Products:
     return "onednn" if other * BETTER < own else "torch"
 
 
+@graph_pass
 def take_products(module: GraphModule, products: Products) -> int:
     """Let the products of float32 matrices on the processor be taken in this way; gives how many were changed.
 
@@ -69,12 +72,8 @@ def take_products(module: GraphModule, products: Products) -> int:
             result = _bf16(graph, a, b, rounded) if products == "bf16" else _onednn(graph, a, b)
             for term in summand:
                 result = graph.call_function(aten.add.Tensor, (result, term))
-        node.replace_all_uses_with(result)
-        graph.erase_node(node)
+        substitute(node, result)
         count += 1
-    graph.eliminate_dead_code()
-    graph.lint()
-    module.recompile()
     return count
 
 

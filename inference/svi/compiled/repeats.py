@@ -3,6 +3,7 @@
 import torch
 from torch.fx import GraphModule, Node
 
+from .rewriting import graph_pass
 from .writes import is_view, written
 
 __all__ = ["drop_repeats"]
@@ -10,6 +11,7 @@ __all__ = ["drop_repeats"]
 aten = torch.ops.aten
 
 
+@graph_pass
 def drop_repeats(module: GraphModule) -> int:
     """Let what is computed twice be computed once; gives how many operations were dropped.
 
@@ -31,8 +33,6 @@ def drop_repeats(module: GraphModule) -> int:
             count += 1
         else:
             first[key] = node
-    graph.lint()
-    module.recompile()
     return count
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from .rewriting import graph_pass, substitute
+
 __all__ = ["drop_writes", "is_view", "outcome", "written"]
 
 aten = torch.ops.aten
@@ -23,6 +25,7 @@ def written(node: Node) -> Node | None:
     return source
 
 
+@graph_pass
 def drop_writes(module: GraphModule) -> int:
     """Let operations that write to a tensor of the graph's own, as ``relu_``, give a new one.
 
@@ -38,13 +41,10 @@ def drop_writes(module: GraphModule) -> int:
             continue
         with graph.inserting_before(node):
             new = graph.call_function(operation, node.args, node.kwargs)
-        new.meta, order[new] = dict(node.meta), order[node]
-        node.replace_all_uses_with(new)
+        order[new] = order[node]
         target.replace_all_uses_with(new, lambda user, at=order[node]: order[user] > at)
-        graph.erase_node(node)
+        substitute(node, new)
         count += 1
-    graph.lint()
-    module.recompile()
     return count
 
 
