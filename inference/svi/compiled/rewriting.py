@@ -14,7 +14,7 @@ P = ParamSpec("P")
 def graph_pass(
     rewrite: Callable[Concatenate[GraphModule, P], int],
 ) -> Callable[Concatenate[GraphModule, P], int]:
-    """For a function that rewrites a graph and gives the number of places: the graph is set in order where there are any."""
+    """For a function that rewrites a graph and gives the number of places: where there are any, sets it in order."""
 
     @functools.wraps(rewrite)
     def run(module: GraphModule, /, *args: P.args, **kwargs: P.kwargs) -> int:
