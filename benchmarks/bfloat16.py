@@ -62,15 +62,13 @@ def report(reached: Mapping[str, Sequence[Reached]]) -> tuple[str, bool]:
 
     The spread is the larger of the two standard deviations.
     """
+    accuracies = {precision: [100 * one.test for one in runs] for precision, runs in reached.items()}
+    elbos = {precision: [one.elbo for one in runs] for precision, runs in reached.items()}
     rows, verdicts, good = [], [], True
     for precision, runs in reached.items():
-        accuracies, elbos = [100 * one.test for one in runs], [one.elbo for one in runs]
         seconds = f"{statistics.mean(one.seconds for one in runs):.0f}"
-        rows.append([precision, str(len(runs)), _spread(accuracies), _spread(elbos), seconds])
-    for name, unit, numbers in (
-        ("accuracy", "points", {precision: [100 * one.test for one in runs] for precision, runs in reached.items()}),
-        ("ELBO", "nats", {precision: [one.elbo for one in runs] for precision, runs in reached.items()}),
-    ):
+        rows.append([precision, str(len(runs)), _spread(accuracies[precision]), _spread(elbos[precision]), seconds])
+    for name, unit, numbers in (("accuracy", "points", accuracies), ("ELBO", "nats", elbos)):
         one, other = (numbers[precision] for precision in PRECISIONS)
         difference = statistics.mean(other) - statistics.mean(one)
         spread = max(statistics.stdev(one), statistics.stdev(other))

@@ -28,7 +28,7 @@ from .results_page import PAGE, provenance, write_block
 __all__ = ["Survived", "broken", "main", "train"]
 
 Survived = dict[str, int]
-"""How many processes were killed: before the first step that counts, between checkpoints, while one was written."""
+"""How many processes were killed: between checkpoints, and while one was written."""
 EPOCHS = 3000
 SECONDS_TO_FIRST_STEPS = 120.0
 

@@ -17,7 +17,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 from typer.testing import CliRunner
 
-from pyrometer.cli import app
+from pyrometer import Diagnosis, cli, diagnose
 from pyrometer.inference.svi import checkpoint, run, training
 
 
@@ -68,10 +68,20 @@ def commanded(folder: Path) -> dict[str, Any]:
     out = str(folder / "command")
     fitting = ["fit", "gaussian_mixture", "--epochs", "2", "--out", out, "--quiet"]
     measuring = ["energy", out, "--count", "5", "--betas", "0.5,1", "--draws", "100", "--no-pictures"]
-    for command in (fitting, fitting, measuring, [*measuring, "--count", "1"], ["sample", out, "--count", "2"]):
-        done = CliRunner().invoke(app, command)
+    judging = ["diagnose", out, "--count", "5", "--draws", "200"]
+    commands = fitting, fitting, measuring, [*measuring, "--count", "1"], ["sample", out, "--count", "2"], judging
+    judged: list[int] = []
+
+    def counting(*args: Any) -> Diagnosis:
+        found = diagnose(*args)
+        judged.append(found.table.sizes["data"])
+        return found
+
+    cli.diagnose = counting
+    for command in commands:
+        done = CliRunner().invoke(cli.app, command)
         printed.append({"out": done.stdout, "error": done.stderr, "code": done.exit_code})
-    return {"printed": printed}
+    return {"printed": printed, "judged": judged}
 
 
 def main(folder: Path) -> None:

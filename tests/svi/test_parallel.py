@@ -219,7 +219,7 @@ def test_the_command_trains_in_both_and_prints_once(two: Two) -> None:
 
 def test_the_processes_share_the_data_of_an_energy_run_and_the_first_prints_all(two: Two) -> None:
     """Against the command in one process: exact sums over a discrete latent, so that what is printed is equal."""
-    _, _, energies, too_few, samples = two.seen[0]["commanded"]["printed"]
+    _, _, energies, too_few, samples, _ = two.seen[0]["commanded"]["printed"]
     others = two.seen[1]["commanded"]["printed"][2:]
     run = str(two.folder / "command")
     command = ["energy", run, "--count", "5", "--betas", "0.5,1", "--draws", "100", "--no-pictures"]
@@ -233,7 +233,15 @@ def test_the_processes_share_the_data_of_an_energy_run_and_the_first_prints_all(
     assert alone.split("enumerate (exact)")[1] == energies["out"].split("enumerate (exact)")[1]
     assert "2 processes cannot share 1 data" in too_few["error"]
     assert "samples.nc" in samples["out"]
-    assert [one["out"] for one in others] == [""] * 3
+    assert [one["out"] for one in others] == [""] * 4
+
+
+def test_the_processes_share_the_data_of_a_diagnosis_and_the_first_gives_the_verdict(two: Two) -> None:
+    assert [seen["commanded"]["judged"] for seen in two.seen] == [[3], [2]]
+    first = two.seen[0]["commanded"]["printed"][-1]
+    assert "for all 5 data" in first["out"]
+    assert "at 5 held-out data" in first["out"]
+    assert (two.folder / "command" / "posterior.nc").is_file()
 
 
 def test_a_process_that_is_killed_ends_the_other_and_leaves_the_last_checkpoint_whole(two: Two) -> None:
