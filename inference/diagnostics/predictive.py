@@ -2,39 +2,48 @@
 
 from collections.abc import Mapping
 
-import pyro.poutine as poutine
 import torch
 import xarray as xr
 from torch import Tensor
 
 from ..energy.scoring import run
 from ..energy.structure import sample_sites
-from ..energy.vectorize import Program
+from ..energy.substitute import DrawData
+from ..energy.vectorize import Program, beside_plates, from_plates
 from ..energy.view import BoundView
 from .dimensions import value_dims, with_coordinates
 
-__all__ = ["predict", "simulate"]
+__all__ = ["run_forward", "simulate"]
 
 
 @torch.no_grad()
-def predict(program: Program, latents: Mapping[str, Tensor], sites: list[str]) -> dict[str, Tensor]:
-    """The observed ``sites`` simulated at S draws of the latents, (S, *own) each; the data give their shapes alone."""
-    simulator = poutine.uncondition(program.callable)
-    draws = len(next(iter(latents.values())))
+def run_forward(
+    program: Program, latents: Mapping[str, Tensor], draws: int, draw_data: bool = True
+) -> dict[str, Tensor]:
+    """The values of every site in S runs of the model, (S, *own) each; the data give their shapes alone.
+
+    Latents that are passed, (S, *own), keep their values, the others and, with ``draw_data``, the data are drawn. All
+    runs are one along an outer plate, where the program allows that.
+
+    Raises:
+        NotImplementedError: a distribution cannot be drawn from.
+    """
+    simulator, structure = DrawData()(program.callable) if draw_data else program.callable, program.structure
+    if program.broadcasts:
+        trace = run(simulator, structure, program.call, beside_plates(structure, latents), draws=draws)
+        values = {name: site["value"] for name, site in sample_sites(trace).items()}
+        return from_plates(structure, values, draws)
     rows = []
     for draw in range(draws):
-        values = {name: value[draw] for name, value in latents.items()}
-        trace = run(simulator, program.structure, program.call, values)
-        rows.append({name: site["value"] for name, site in sample_sites(trace).items() if name in sites})
-    return {name: torch.stack([row[name] for row in rows]) for name in sites}
+        own = {name: value[draw] for name, value in latents.items()}
+        trace = run(simulator, structure, program.call, own)
+        rows.append({name: site["value"] for name, site in sample_sites(trace).items()})
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-@torch.no_grad()
 def simulate(view: BoundView) -> xr.Dataset:
     """Latents and data drawn from the model, as many as the view has; the data give their shapes alone."""
-    program = view.program
-    trace = run(poutine.uncondition(program.callable), program.structure, program.call, {})
-    values = {name: site["value"] for name, site in sample_sites(trace).items()}
-    sites = [site for site in program.structure.sites.values() if site.shape.numel() > 0]
-    rows = {site.name: (value_dims(site), values[site.name].numpy()) for site in sites}
-    return with_coordinates(xr.Dataset(rows), program.structure)
+    values = run_forward(view.program, {}, 1)
+    sites = [site for site in view.structure.sites.values() if site.shape.numel() > 0]
+    rows = {site.name: (value_dims(site), values[site.name][0].numpy()) for site in sites}
+    return with_coordinates(xr.Dataset(rows), view.structure)

@@ -36,6 +36,10 @@ class Coordinates:
         """D."""
         return sum(self._width(site) for site in self._sites())
 
+    def width(self, name: str) -> int:
+        """How many of the D coordinates are of this latent."""
+        return self._width(self.structure.sites[name])
+
     @property
     def bounded(self) -> Tensor:
         """Which coordinates go to the end of a support as they grow, (D,)."""

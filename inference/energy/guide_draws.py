@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .scoring import Term, run, site_terms
 from .structure import Structure, probe, sample_sites
-from .vectorize import differing_site, stack_terms
+from .vectorize import differing_site, from_plates, stack_terms
 
 __all__ = ["Guide", "GuideDraws"]
 
@@ -59,7 +59,7 @@ class Guide:
 
     def _along_plate(self, draws: int) -> GuideDraws:
         trace = run(self.guide, self.structure, self.call, self.given, draws=draws)
-        latents = {name: self._squeeze(name, value, draws) for name, value in self._drawn(trace).items()}
+        latents = from_plates(self.structure, self._drawn(trace), draws)
         return GuideDraws(latents, self._terms(trace, draws))
 
     def _one_by_one(self, draws: int) -> GuideDraws:
@@ -74,11 +74,6 @@ class Guide:
     def _terms(self, trace: poutine.Trace, draws: int = 0) -> dict[str, Term]:
         terms = site_terms(trace, self.structure, draws=draws)
         return {name: term for name, term in terms.items() if name not in self.given}
-
-    def _squeeze(self, name: str, value: Tensor, draws: int) -> Tensor:
-        site = self.structure.sites[name]
-        ones = (1,) * (self.structure.depth - site.batch)
-        return value.expand((draws, *ones, *site.shape)).reshape(draws, *site.shape)
 
     def _plate_is_right(self) -> bool:
         try:

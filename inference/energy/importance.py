@@ -114,8 +114,22 @@ def _result(value: Tensor, error: Tensor, weights: LogWeights, program: Program,
 
 
 def pareto_smooth(log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Pareto-smoothed log weights (S, N) and the tails' shapes k (N,); -inf where the weights are constant."""
+    """Pareto-smoothed log weights (S, N) and the tails' shapes k (N,).
+
+    k is -inf where the weights are constant, and inf where no draw has a density under the program.
+
+    Raises:
+        ValueError: if a log weight is nan or +inf.
+    """
+    wrong = ~(log_weights < math.inf)
+    if wrong.any():
+        raise ValueError(
+            f"{int(wrong.any(-1).sum())} of {len(log_weights)} draws of the guide have a log weight of nan or +inf: "
+            f"there the program's density is infinite or undefined, or the guide's is 0. Keep scales away from 0, and "
+            f"look for 0 / 0 and log 0 in the program at the guide's draws."
+        )
     smoothed, k = log_weights.clone(), log_weights.new_full(log_weights.shape[1:], -math.inf)
+    k[~log_weights.isfinite().any(0)] = math.inf
     varying = log_weights.amax(0) - log_weights.amin(0) >= CONSTANT_WEIGHTS
     if varying.any():
         values, shapes = smooth_log_weights(log_weights[:, varying].T.numpy())

@@ -75,7 +75,7 @@ class Landscape(Coordinates):
 
     def log_jacobian(self, u: Tensor) -> Tensor:
         """log |dz/du| of the free continuous latents, (S, G)."""
-        scoring = Scoring("jacobian", self._jacobian, None)
+        scoring = Scoring("jacobian", partial(self._jacobian, self._any_choice()), None)
         return self.by_group(self.program.many(self.split(u), scoring)["jacobian"].energy)
 
     def lowest_energy(self, u: Tensor) -> Tensor:
@@ -194,8 +194,19 @@ class Landscape(Coordinates):
             return by_datum
         return common if by_datum is None else common + by_datum.sum()
 
-    def _jacobian(self, u: Mapping[str, Tensor]) -> dict[str, Term]:
-        trace = run(self.program.callable, self.structure, self.program.call, self.given, u)
+    def _any_choice(self) -> dict[str, Tensor]:
+        """What is given, and values of the discrete latents: where they are not summed, they play no part.
+
+        Were they drawn, torch.vmap would refuse to run many draws at once.
+        """
+        if not self.discrete:
+            return self.given
+        with torch.no_grad():
+            nodes = sample_sites(run(self.program.callable, self.structure, self.program.call, self.given))
+        return self.given | {name: nodes[name]["value"] for name in self.discrete}
+
+    def _jacobian(self, held: Mapping[str, Tensor], u: Mapping[str, Tensor]) -> dict[str, Term]:
+        trace = run(self.program.callable, self.structure, self.program.call, held, u)
         nodes = sample_sites(trace)
         shape = torch.Size([self.groups] if self.by_datum else [])
         total = torch.zeros(shape, dtype=self.dtype)
@@ -206,10 +217,12 @@ class Landscape(Coordinates):
         return {"jacobian": Term(total, self.by_datum, None)}
 
     def _traced(self, flat: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+        held = self._any_choice()
+
         def one(values: Mapping[str, Tensor]) -> dict[str, Term]:
             program, structure = self.program.callable, self.structure
             by_value = what == "coordinates"
-            latents = {**self.given, **values} if by_value else self.given
+            latents = {**held, **values} if by_value else held
             trace = run(program, structure, self.program.call, latents, None if by_value else values)
             nodes = sample_sites(trace)
             found = {name: _inverse(nodes[name]) if by_value else nodes[name]["value"] for name in self.continuous}

@@ -12,7 +12,7 @@ from .guide_draws import Guide
 from .scoring import global_energy, local_energy, total_energy
 from .vectorize import Program
 
-__all__ = ["ELEMENTS_AT_ONCE", "LatentsLeftOut", "LogWeights", "guide_log_weights"]
+__all__ = ["ELEMENTS_AT_ONCE", "LatentsLeftOut", "LogWeights", "PointMass", "guide_log_weights"]
 
 # Draws times data in one pass: bounds the memory, and keeps the tensors near the cache.
 ELEMENTS_AT_ONCE = 20_000
@@ -43,6 +43,17 @@ class LatentsLeftOut(ValueError):  # noqa: N818 - it names what is missing
         self.names = names
 
 
+class PointMass(ValueError):  # noqa: N818 - it names what is there
+    """A guide gives one value alone to continuous latents; ``names`` are theirs."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(
+            f"the guide puts a point mass on {names}: it has no density there, so neither importance weights nor an "
+            f"ELBO exist. Take the energy at its point instead, view.energy(...), or a guide with a spread."
+        )
+        self.names = names
+
+
 def guide_log_weights(
     program: Program, guide: Callable, beta: float, base: Base, given: Mapping[str, Tensor], draws: int
 ) -> LogWeights:
@@ -65,10 +76,7 @@ def guide_log_weights(
     latents = {name: torch.cat([part.latents[name] for part in parts]) for name in parts[0].latents}
     points = q.point_masses({name: value for name, value in latents.items() if name not in given})
     if points:
-        raise ValueError(
-            f"the guide puts a point mass on {points}: it has no density there, so neither importance weights nor an "
-            f"ELBO exist. Take the energy at its point instead, view.energy(...), or a guide with a spread."
-        )
+        raise PointMass(points)
     weights, energy = torch.cat([part.log_weights for part in parts]), torch.cat([part.energy for part in parts])
     return LogWeights(weights, by_datum, parts[0].common, energy, latents)
 

@@ -18,6 +18,8 @@ GAPS = {
 }
 """What a bar of ``plot_gaps`` is called and looks like, by variable of the table, in the order drawn."""
 
+MOST_TICKS = 8
+
 
 def plot_free_energy(ladder: xr.Dataset, datum: int | None = None, ax: Axes | None = None) -> Axes:
     r"""F and U over the inverse temperature, in nats, with bands of two errors, and F_inf as a line.
@@ -164,6 +166,10 @@ def _line(ax: Axes, column: np.ndarray, style: tuple[str, str, str, str], exact:
 
 def _over_beta(ax: Axes, ladder: xr.Dataset, label: str) -> None:
     ax.set_xscale("log")
+    rungs = ladder.beta.values
+    if len(rungs) <= MOST_TICKS:  # powers of ten alone would leave a short ladder without a number
+        ax.set_xticks(rungs, [f"{beta:g}" for beta in rungs])
+        ax.minorticks_off()
     ax.set(xlabel=r"inverse temperature $\beta$", ylabel=label)
     kind = ladder.attrs
     ax.set_title(f"{kind['method']} ({kind['bound']}), base {kind['base']}", fontsize="medium")

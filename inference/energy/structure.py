@@ -13,7 +13,7 @@ from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
-from .substitute import LiftMasks, hide_samples, is_real, is_subsample
+from .substitute import LiftMasks, hide_samples, innermost, is_real, is_subsample
 
 __all__ = ["Site", "Structure", "probe", "sample_sites", "subsampling"]
 
@@ -170,13 +170,26 @@ def _site(name: str, node: Mapping[str, Any]) -> Site:
     plates = tuple(f.name for f in node["cond_indep_stack"])
     discrete = bool(getattr(fn, "has_enumerate_support", False))
     dims = {f.name: f.dim for f in node["cond_indep_stack"] if f.vectorized}
-    computed = isinstance(_innermost(fn), dist.Delta)
+    computed = isinstance(innermost(fn), dist.Delta)
     coordinates = None if discrete else _coordinates(fn, node["value"].shape)
     bounded = coordinates is not None and not is_real(fn.support)
+    deterministic = computed and node["is_observed"]
+    event_dim = _computed_event_dim(node, fn.event_dim) if deterministic else fn.event_dim
     return Site(
-        *(name, node["is_observed"], node["value"].shape, fn.event_dim, plates, dims),
+        *(name, node["is_observed"], node["value"].shape, event_dim, plates, dims),
         *(discrete, computed, coordinates, bounded),
     )
+
+
+def _computed_event_dim(node: Mapping[str, Any], told: int) -> int:
+    """``pyro.deterministic`` takes all dimensions of a value for its own; those of the plates around it are not."""
+    shape, frames = node["value"].shape, [f for f in node["cond_indep_stack"] if f.vectorized]
+
+    def fits(event_dim: int) -> bool:
+        axes = [len(shape) - event_dim + frame.dim for frame in frames]
+        return all(axis >= 0 and shape[axis] == frame.size for axis, frame in zip(axes, frames, strict=True))
+
+    return next((event_dim for event_dim in range(len(shape), -1, -1) if fits(event_dim)), told)
 
 
 def _coordinates(fn: Any, shape: torch.Size) -> torch.Size | None:
@@ -184,12 +197,6 @@ def _coordinates(fn: Any, shape: torch.Size) -> torch.Size | None:
         return torch.Size(biject_to(fn.support).inverse_shape(shape))
     except NotImplementedError:
         return None
-
-
-def _innermost(fn: Any) -> Any:
-    while isinstance(fn, dist.Independent | dist.MaskedDistribution):
-        fn = fn.base_dist
-    return fn
 
 
 def _data_plate(sites: dict[str, Site], plate: str | None) -> str | None:

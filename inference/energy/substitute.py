@@ -5,13 +5,22 @@ from typing import Any
 
 import pyro.poutine as poutine
 import torch
-from pyro.distributions import Independent, MaskedDistribution
+from pyro.distributions import Delta, Independent, MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
-__all__ = ["FromCoordinates", "LiftMasks", "Substitute", "hide_samples", "is_real", "is_subsample"]
+__all__ = [
+    "DrawData",
+    "FromCoordinates",
+    "LiftMasks",
+    "Substitute",
+    "hide_samples",
+    "innermost",
+    "is_real",
+    "is_subsample",
+]
 
 
 def hide_samples() -> Messenger:
@@ -52,6 +61,14 @@ class Substitute(Messenger):
             self.used.add(name)
 
 
+class DrawData(Messenger):
+    """Draws observed sites as if they were latent; what ``pyro.deterministic`` has computed stays as it is."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] and not isinstance(innermost(msg["fn"]), Delta):
+            msg["is_observed"], msg["value"], msg["done"] = False, None, False
+
+
 class FromCoordinates(Messenger):
     """Gives latent sites the values z = t(u) of unconstrained coordinates u, by the bijection t onto their support.
 
@@ -83,6 +100,13 @@ class FromCoordinates(Messenger):
             log_jacobian = transform.log_abs_det_jacobian(wide, value)
         msg["value"], msg["done"] = value, True
         msg["infer"] = {**(msg["infer"] or {}), "_given": True, "_log_jacobian": log_jacobian}
+
+
+def innermost(fn: Any) -> Any:
+    """A distribution without ``.to_event`` and ``.mask``."""
+    while isinstance(fn, Independent | MaskedDistribution):
+        fn = fn.base_dist
+    return fn
 
 
 def lifted(fn: Any) -> tuple[Any, Tensor | None]:

@@ -10,9 +10,9 @@ from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor
 
 from .scoring import Term, run, site_terms
-from .structure import Site, Structure
+from .structure import Site, Structure, sample_sites
 
-__all__ = ["Program", "Scoring", "Vectorization", "beside_plates", "differing_site", "stack_terms"]
+__all__ = ["Program", "Scoring", "Vectorization", "beside_plates", "differing_site", "from_plates", "stack_terms"]
 
 Vectorization = Literal["vmap", "plate", "loop"]
 MODES: tuple[Vectorization, ...] = ("vmap", "plate", "loop")
@@ -58,6 +58,28 @@ class Program:
     def many(self, flat: Mapping[str, Tensor], scoring: "Scoring") -> dict[str, Term]:
         """The terms of many draws, (S, …) each, from values with one leading dimension S of draws."""
         return self.in_mode(self._choose(flat, scoring), flat, scoring)
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether many runs can be one along an outer plate: two prior draws have the same energies there."""
+        key = ("broadcasts",)
+        if key not in self.chosen:
+            state = get_rng_state()
+            try:
+                self.chosen[key] = "plate" if self._plate_is_right() else "loop"
+            finally:
+                set_rng_state(state)
+        return self.chosen[key] == "plate"
+
+    @torch.no_grad()
+    def _plate_is_right(self) -> bool:
+        try:
+            runs = [sample_sites(run(self.callable, self.structure, self.call, {})) for _ in range(2)]
+            pair = {name: torch.stack([nodes[name]["value"] for nodes in runs]) for name in self.structure.latents}
+            plain, plated = (self.in_mode(mode, pair, self.by_site) for mode in MODES[:0:-1])
+            return differing_site(plain, plated) is None
+        except Exception:  # a program may fail in any way where it does not broadcast
+            return False
 
     def leading_shape(self, latents: Mapping[str, Tensor]) -> torch.Size:
         """The draw dimensions of the latents, after checking their names and shapes."""
@@ -179,6 +201,16 @@ def beside_plates(structure: Structure, flat: Mapping[str, Tensor]) -> dict[str,
         return value.reshape((len(value),) + (1,) * (structure.depth - site.batch) + tuple(value.shape[1:]))
 
     return {name: spread(structure.sites[name], value) for name, value in flat.items()}
+
+
+def from_plates(structure: Structure, values: Mapping[str, Tensor], draws: int) -> dict[str, Tensor]:
+    """The inverse of ``beside_plates``, for values of which some lack dimensions that they do not vary along."""
+
+    def gathered(site: Site, value: Tensor) -> Tensor:
+        ones = (1,) * (structure.depth - site.batch)
+        return value.expand((draws, *ones, *site.shape)).reshape(draws, *site.shape)
+
+    return {name: gathered(structure.sites[name], value) for name, value in values.items()}
 
 
 def stack_terms(rows: list[dict[str, Term]]) -> dict[str, Term]:

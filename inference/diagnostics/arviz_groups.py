@@ -1,0 +1,108 @@
+"""The groups of ArviZ's container: variables with the draws in front as Datasets over (chain, draw, ...)."""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ..energy.structure import Site, Structure
+from ..energy.view import BoundView
+from .dimensions import value_dims, with_coordinates
+from .posterior_draws import part_size
+from .predictive import run_forward
+
+__all__ = [
+    "Row",
+    "constant_group",
+    "deterministic_sites",
+    "joined",
+    "observed_group",
+    "observed_sites",
+    "prior_groups",
+    "values_of",
+]
+
+Row = tuple[str, Tensor, list[str]]
+"""A variable: its name, its values with the draws in front, the names of their other dimensions."""
+
+
+def observed_sites(structure: Structure) -> list[Site]:
+    """The data; a pyro.factor is an observed site without a value, and pyro.deterministic one that is computed."""
+    return [s for s in structure.sites.values() if s.observed and not s.computed and s.shape.numel() > 0]
+
+
+def deterministic_sites(structure: Structure) -> list[Site]:
+    """What the program computes by ``pyro.deterministic``, or what reparam leaves of a site."""
+    return [site for site in structure.sites.values() if site.observed and site.computed]
+
+
+def values_of(sites: Iterable[Site], values: Mapping[str, Tensor]) -> list[Row]:
+    """Values of sites, (S, *own), by the names of their dimensions."""
+    return [(site.name, values[site.name], value_dims(site)) for site in sites]
+
+
+def joined(parts: Iterable[dict[str, list[Row]]], view: BoundView, data: Sequence[int] | None) -> dict[str, xr.Dataset]:
+    """Parts of the draws as one Dataset a group over (chain, draw, ...), of the data asked for."""
+    found: dict[str, list[xr.Dataset]] = {}
+    for part in parts:
+        for name, rows in part.items():
+            variables = {n: (["chain", "draw", *dims], value.unsqueeze(0).numpy()) for n, value, dims in rows}
+            found.setdefault(name, []).append(_of(xr.Dataset(variables), view.structure, data))
+    whole = {name: xr.concat(group, "draw") if len(group) > 1 else group[0] for name, group in found.items()}
+    return {name: group.assign_coords(draw=range(group.sizes["draw"])) for name, group in whole.items() if group}
+
+
+def prior_groups(
+    view: BoundView, observed: list[Site], draws: int, data: Sequence[int] | None
+) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    """The groups of the prior; or none, and the reason."""
+    structure, size = view.structure, part_size(view.structure)
+    latents = [structure.sites[name] for name in structure.latents]
+
+    def part(count: int) -> dict[str, list[Row]]:
+        values = run_forward(view.program, {}, count)
+        prior = values_of([*latents, *deterministic_sites(structure)], values)
+        return {"prior": prior, "prior_predictive": values_of(observed, values)}
+
+    try:
+        return joined((part(min(size, draws - start)) for start in range(0, draws, size)), view, data), {}
+    except NotImplementedError as error:  # such as an improper prior
+        return {}, {"no_prior": f"the prior cannot be drawn from: {error}"}
+
+
+def observed_group(structure: Structure, observed: list[Site], data: Sequence[int] | None) -> dict[str, xr.Dataset]:
+    """The data, if the program has any beside factors."""
+    values = {site.name: (value_dims(site), structure.observed[site.name].numpy()) for site in observed}
+    return {"observed_data": _of(xr.Dataset(values), structure, data)} if values else {}
+
+
+def constant_group(view: BoundView, data: Sequence[int] | None) -> dict[str, xr.Dataset]:
+    """Tensors among the arguments that are no observed value, along the data plate where they are as long as it."""
+    structure, (args, kwargs) = view.structure, view.program.call
+    try:
+        named = inspect.signature(view.program.callable).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):  # a callable that tells no names
+        named = kwargs
+    found = {}
+    for name, value in named.items():
+        if not isinstance(value, Tensor) or any(_equal(value, known) for known in structure.observed.values()):
+            continue
+        dims = [f"{name}_dim_{axis}" for axis in range(value.dim())]
+        if value.dim() and structure.data_plate is not None and len(value) == structure.size:
+            dims[0] = structure.data_plate
+        found[name] = (dims, value.detach().cpu().numpy())
+    return {"constant_data": _of(xr.Dataset(found), structure, data)} if found else {}
+
+
+def _of(dataset: xr.Dataset, structure: Structure, data: Sequence[int] | None) -> xr.Dataset:
+    """Coordinates, and of the data plate the elements asked for; copied, so that the others can be let go."""
+    dataset = with_coordinates(dataset, structure)
+    if data is None or structure.data_plate not in dataset.dims:
+        return dataset
+    return dataset.isel({structure.data_plate: list(data)}).copy(deep=True)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one is other or (one.shape == other.shape and torch.equal(one, other))
