@@ -1,9 +1,10 @@
 """Generative models p(x, z): Pyro programs and their closed forms."""
 
+from .bayesian_mixture import BayesianMixture
 from .factor_analysis import FactorAnalysis
 from .gaussian_mixture import GaussianMixture
 from .grey_bernoulli import GreyBernoulli
 from .semi_supervised_vae import SemiSupervisedVAE
 from .vae import VAE
 
-__all__ = ["VAE", "FactorAnalysis", "GaussianMixture", "GreyBernoulli", "SemiSupervisedVAE"]
+__all__ = ["VAE", "BayesianMixture", "FactorAnalysis", "GaussianMixture", "GreyBernoulli", "SemiSupervisedVAE"]

@@ -10,22 +10,25 @@ from ..guides import Responsibilities
 from ..models import GaussianMixture
 from .recipe import Recipe
 
-__all__ = ["recipe"]
+__all__ = ["recipe", "ring_of_clusters", "spread_out"]
 
 
 def recipe(
-    *, components: int = 4, size: int = 1000, epochs: int = 100, learning_rate: float = 0.02, seed: int = 0
+    *,
+    components: int = 4,
+    clusters: int = 4,
+    size: int = 1000,
+    epochs: int = 100,
+    learning_rate: float = 0.02,
+    seed: int = 0,
 ) -> Recipe:
     """A Gaussian mixture in the plane, its components enumerated, against its closed form.
 
-    ``size`` points are drawn from ``components`` Gaussians on a circle of radius 3; the fit starts from as many of
-    the points, and 200 more points are held out.
+    ``size`` points are drawn from ``clusters`` Gaussians on a circle of radius 3; the fit of ``components`` starts from
+    as many of the points, and 200 more points are held out.
     """
-    generator = torch.Generator().manual_seed(seed)
-    angle = 2 * torch.pi * torch.rand(size + 200, generator=generator).mul(components).floor() / components
-    centre = 3 * torch.stack([angle.cos(), angle.sin()], -1)
-    points = centre + 0.6 * torch.randn(size + 200, 2, generator=generator)
-    model = GaussianMixture(_spread_out(points[:size], components), scale=1.0)
+    points = ring_of_clusters(clusters, size + 200, seed)
+    model = GaussianMixture(spread_out(points[:size], components), scale=1.0)
     return Recipe(
         model=model,
         guide=Responsibilities(features=2, components=components),
@@ -38,7 +41,15 @@ def recipe(
     )
 
 
-def _spread_out(points: torch.Tensor, count: int) -> torch.Tensor:
+def ring_of_clusters(clusters: int, size: int, seed: int) -> torch.Tensor:
+    """Points (N, 2) of as many Gaussians, of standard deviation 0.6, with their means on a circle of radius 3."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = 2 * torch.pi * torch.rand(size, generator=generator).mul(clusters).floor() / clusters
+    centre = 3 * torch.stack([angle.cos(), angle.sin()], -1)
+    return centre + 0.6 * torch.randn(size, 2, generator=generator)
+
+
+def spread_out(points: torch.Tensor, count: int) -> torch.Tensor:
     """``count`` of the points, each the farthest from those before it (Gonzalez 1985)."""
     chosen = [points[0]]
     for _ in range(count - 1):

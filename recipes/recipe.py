@@ -34,6 +34,9 @@ class Recipe:
         data: what ``pyrometer.fit`` trains on.
         held_out: the arguments of model and guide that energies and diagnoses are measured at: data not trained on.
         epochs: passes over the data.
+        whole: the data share latents, so that the guide is that of all data together: ``held_out`` is then what it was
+            trained on, and measured as a whole.
+        labels: true values of discrete latents at ``held_out``, which a diagnosis compares the guide with.
         objective, batch_size, optimizer, schedule: as ``pyrometer.fit`` takes them.
         validate: metrics of (model, guide) after each epoch, on data that are neither trained nor tested on.
         score: metrics of (model, guide) at the end, on the test set; they go into ``summary.json``.
@@ -45,6 +48,8 @@ class Recipe:
     data: Any
     held_out: Mapping[str, Tensor]
     epochs: int
+    labels: Mapping[str, Tensor] | None = None
+    whole: bool = False
     objective: Any = None
     batch_size: int | Mapping[str, int | None] | None = 256
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None
@@ -55,7 +60,11 @@ class Recipe:
 
     def view(self, count: int | None = None) -> BoundView:
         """The energy view of the model at the first ``count`` held-out data (all without)."""
-        return EnergyView(self.model).bind(**{name: value[:count] for name, value in self.held_out.items()})
+        return EnergyView(self.model).bind(**self.first(count))
+
+    def first(self, count: int | None = None) -> dict[str, Tensor]:
+        """The first ``count`` held-out data; all without, and where the guide is that of all data."""
+        return {name: value[: None if self.whole else count] for name, value in self.held_out.items()}
 
     def pair(self, model: type[ModelType], guide: type[GuideType], pictures: str) -> tuple[ModelType, GuideType]:
         """The model and the guide, which ``pictures`` need to be of these types.

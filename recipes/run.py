@@ -13,19 +13,28 @@ from ..inference.energy.elbo_gap import elbo_gap
 from ..inference.svi import Fit, add_to_summary, fit, load_weights
 from ..inference.svi.processes import is_first_process
 from ..inference.svi.random_state import preserved_random_state
+from .code_version import changed_code, code_of
 from .recipe import Recipe, find, typed_settings
 
 __all__ = ["OpenRun", "draw_pictures", "open_run", "run"]
 
+CODE = "code.json"
+"""Of a run's folder: the checksums of the files that define recipe, model and guide."""
+
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A recipe with the weights that a run reached, and the run's summary."""
+    """A recipe with the weights that a run reached, the run's summary, and its settings.
+
+    ``changed`` names the modules of recipe, model and guide that are not what they were when the run was made.
+    """
 
     name: str
     recipe: Recipe
     path: Path
     summary: dict[str, Any]
+    settings: dict[str, Any]
+    changed: list[str]
 
 
 def run(
@@ -79,6 +88,7 @@ def run(
         )
         summary: dict[str, Any] = {}
         if is_first_process():
+            (out / CODE).write_text(json.dumps(_code(name, recipe), indent=2))
             summary = add_to_summary(out, _reached(recipe))
             draw_pictures(recipe, out)
     return recipe, result, summary
@@ -107,20 +117,34 @@ def open_run(path: Path) -> OpenRun:
     if name is None:
         raise ValueError(f"{str(path)!r} was not made from a recipe; load its weights with pyrometer.load_weights.")
     recipe = find(name)(**settings)
+    then = json.loads((path / CODE).read_text()) if (path / CODE).is_file() else {}
+    changed = changed_code(then, _code(name, recipe))
     batch = {key: value[:2] for key, value in recipe.held_out.items()}
-    load_weights(path, recipe.model, recipe.guide, **batch)
+    try:
+        load_weights(path, recipe.model, recipe.guide, **batch)
+    except (ValueError, RuntimeError) as error:
+        if not changed:
+            raise
+        raise ValueError(
+            f"the weights of {str(path)!r} do not fit, and the code of {changed} has changed since: go back to it, or "
+            f"train anew. ({error})"
+        ) from error
     for program in (recipe.model, recipe.guide):
         if isinstance(program, torch.nn.Module):
             program.eval()
     summary_file = path / "summary.json"
     summary = json.loads(summary_file.read_text()) if summary_file.exists() else {}
-    return OpenRun(name, recipe, path, summary)
+    return OpenRun(name, recipe, path, summary, settings, changed)
+
+
+def _code(name: str, recipe: Recipe) -> dict[str, str]:
+    return code_of(find(name), recipe.model, recipe.guide)
 
 
 def _reached(recipe: Recipe, data: int = 200, draws: int = 500) -> dict[str, Any]:
     """F_1 and the ELBO in nats a datum, on held-out data, with their errors; and the recipe's own scores."""
     table = elbo_gap(recipe.view(data), recipe.guide, draws)
-    count = min(data, len(next(iter(recipe.held_out.values()))))
+    count = len(next(iter(recipe.first(data).values())))
     energies = {
         "free_energy": table.free_energy.item() / count,
         "free_energy_error": table.free_energy_error.item() / count,

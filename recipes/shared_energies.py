@@ -28,8 +28,7 @@ def measure_in_shares(recipe: Recipe, count: int, measure: Callable[[BoundView],
     if process_count() == 1:
         return measure(recipe.view(count))
     processes = Processes(make_fabric("cpu", "32-true"))
-    held_out = {name: value[:count] for name, value in recipe.held_out.items()}
-    own = share(held_out, processes.rank, processes.count)
+    own = share(recipe.first(count), processes.rank, processes.count)
     if own.whole < processes.count:
         raise ValueError(f"{processes.count} processes cannot share {own.whole} data: ask for more, or start fewer.")
     table, error = None, None

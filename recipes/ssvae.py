@@ -57,6 +57,7 @@ def recipe(
         guide=DigitAndStyle(shape, style=style, hidden=2 * hidden),
         data=split.streams(),
         held_out={"image": test.image},
+        labels={"digit": test.digit},
         epochs=epochs or suits.epochs,
         objective=SemiSupervised(labelled_fraction, "digit", classification_weight, self_training),
         batch_size={"unlabelled": suits.batch_size, "labelled": 20 if labels <= 1000 else 50},

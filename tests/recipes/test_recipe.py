@@ -15,12 +15,14 @@ def recipe(*, size: int = 50, seed: int = 0) -> Recipe:
 '''
 
 
-def test_the_four_recipes_are_there():
-    assert names() == ["factor_analysis", "gaussian_mixture", "ssvae", "vae"]
+def test_the_recipes_are_there():
+    assert names() == ["bayesian_mixture", "factor_analysis", "gaussian_mixture", "ssvae", "vae"]
 
 
 def test_an_unknown_recipe_lists_those_there_are():
-    with pytest.raises(ValueError, match="'vea'; there are factor_analysis, gaussian_mixture, ssvae, vae,"):
+    with pytest.raises(
+        ValueError, match="'vea'; there are bayesian_mixture, factor_analysis, gaussian_mixture, ssvae, vae,"
+    ):
         find("vea")
 
 
@@ -32,7 +34,7 @@ def test_settings_are_read_as_the_types_of_their_defaults():
 
 
 def test_unknown_and_unreadable_settings_are_refused():
-    with pytest.raises(ValueError, match="no setting 'colour'; it has components, size"):
+    with pytest.raises(ValueError, match="no setting 'colour'; it has components, clusters, size"):
         typed_settings("gaussian_mixture", {"colour": "red"})
     with pytest.raises(ValueError, match="'components' must be of type int, got 'many'"):
         typed_settings("gaussian_mixture", {"components": "many"})
