@@ -5,7 +5,7 @@ import pyro.settings
 # Two guides of one class must never share weights through Pyro's global parameter store.
 pyro.settings.set(module_local_params=True)
 
-from .inference.diagnostics import Diagnosis, diagnose, to_arviz  # noqa: E402
+from .inference.diagnostics import Diagnosis, diagnose, noncentered, to_arviz  # noqa: E402
 from .inference.energy import (  # noqa: E402
     BoundView,
     EnergyView,
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "diagnose",
     "fit",
+    "noncentered",
     "plot_energy",
     "plot_free_energy",
     "plot_free_energy_map",

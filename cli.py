@@ -17,14 +17,16 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from .inference.diagnostics import diagnose, judge, simulate, to_arviz
+from .inference.diagnostics import diagnose, simulate, to_arviz
 from .inference.energy import compare
+from .inference.energy.elbo_gap import elbo_gap
 from .inference.svi.messages import told_error
-from .inference.svi.processes import is_first_process, process_rank
+from .inference.svi.processes import is_first_process, process_count, process_rank
 from .inference.svi.random_state import noise_state, set_random_state
 from .recipes.energy_pictures import draw_energy_pictures
 from .recipes.recipe import find, names, settings_of
 from .recipes.run import OpenRun, draw_pictures, open_run, run
+from .recipes.run_report import Measures, write_report
 from .recipes.shared_energies import measure_in_shares
 
 __all__ = ["app", "main"]
@@ -144,23 +146,73 @@ def energy(
 
 
 @app.command("diagnose")
-def diagnose_run(run_folder: RunFolder, count: Count = 50, draws: Draws = 1000, seed: Seed = 0) -> None:
+def diagnose_run(
+    run_folder: RunFolder,
+    count: Count = 50,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+    nuts: Annotated[bool, typer.Option("--nuts", help="Compare with NUTS, if ten minutes are enough for it.")] = False,
+) -> None:
     """Judge a run's guide, and write `posterior.nc` for ArviZ (`arviz.from_netcdf`).
 
-    Processes that torchrun has started share the data of the judgement; the first draws and writes.
+    Processes that torchrun has started share the data of the gaps; the first does the rest and writes.
+
+    Examples:
+
+        pyrometer diagnose runs/vae
+
+        pyrometer diagnose runs/mnist --count 500 --draws 4000
     """
-    with _plain_errors():
+    with _plain_errors(), Status("opening the run", console=console) as status:
         opened = _open(run_folder, seed)
-        guide = opened.recipe.guide
-        table = measure_in_shares(opened.recipe, count, lambda view: diagnose(view, guide, draws).table)
-        if not is_first_process():
-            return
-        judged = judge(table, draws)
-        data = to_arviz(opened.recipe.view(count), guide, draws)
-        data.to_netcdf(str(run_folder / "posterior.nc"))
+        recipe, guide = opened.recipe, opened.recipe.guide
+        status.update(f"judging the guide at {count} data")
+        gaps = None
+        if process_count() > 1:
+            gaps = measure_in_shares(recipe, count, lambda view: elbo_gap(view, guide, draws))
+            if not is_first_process():
+                return
+        labels = {name: value[:count] for name, value in (recipe.labels or {}).items()}
+        judged = diagnose(recipe.view(count), guide, draws, "nuts" if nuts else None, labels, gaps)
+        written = run_folder / "posterior.nc"
+        if judged.criterion != "point mass":
+            noted = {"seed": seed, "run": str(run_folder), "settings": opened.settings}
+            to_arviz(recipe.view(count), guide, draws, attributes=noted).to_netcdf(str(written))
     console.print(judged.verdict, style="bold")
-    console.print(f"From {draws} draws of the guide at {count} held-out data.")
-    console.print(f"Wrote {run_folder / 'posterior.nc'}.")
+    for finding in judged.findings:
+        console.print(f"* {finding}")
+    console.print(f"From {draws} draws of the guide at {len(next(iter(recipe.first(count).values())))} data.")
+    if judged.criterion != "point mass":
+        console.print(f"Wrote {written}.")
+
+
+@app.command()
+def report(
+    run_folders: Annotated[list[Path], typer.Argument(metavar="RUN ...", help="Folders of runs.")],
+    count: Count = 50,
+    draws: Draws = 1000,
+    seed: Seed = 0,
+    temperatures: Annotated[
+        bool, typer.Option(help="Energies at other temperatures too, which may take minutes.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(help="The file; `report.html` in the first run's folder without.")] = None,
+) -> None:
+    """Write one HTML page of runs: verdicts, settings, learning, energies, worst data, comparison.
+
+    It needs no other file, and opens from disk.
+
+    Examples:
+
+        pyrometer report runs/vae
+
+        pyrometer report runs/vae runs/vae-2 --out compared.html
+    """
+    if not is_first_process():
+        return
+    with _plain_errors(), Status("opening the runs", console=console) as status:
+        file, measures = out or run_folders[0] / "report.html", Measures(count, draws, seed, temperatures)
+        written = write_report(run_folders, file, measures, status.update)
+    console.print(f"Wrote {written}.")
 
 
 @app.command()
@@ -238,6 +290,9 @@ def _free_folder(stem: Path) -> Path:
 
 def _open(run_folder: Path, seed: int) -> OpenRun:
     opened = open_run(run_folder)
+    if opened.changed and is_first_process():
+        told = f"the code of {', '.join(opened.changed)} has changed since this run: its weights are read by today's."
+        errors.print(f"[bold yellow]pyrometer:[/] {escape(told)}", soft_wrap=True)
     pyro.set_rng_seed(seed)
     if not is_first_process():  # else the draws for its share would be those for the first
         set_random_state(noise_state(seed, process_rank()))

@@ -93,7 +93,27 @@ def test_energy_across_a_latent_of_one_dimension_is_a_picture(call, tmp_path):
 def test_diagnose_writes_what_arviz_reads(call, run):
     printed = call("diagnose", run, "--count", "5", "--draws", "200")
     assert "guide" in printed
-    assert az.from_netcdf(str(run / "posterior.nc")).posterior.component.shape == (1, 200, 5)
+    data = az.from_netcdf(str(run / "posterior.nc"))
+    assert data.posterior.component.shape == (1, 200, 5)
+    assert json.loads(data.posterior.attrs["settings"])["size"] == 60
+    assert data.posterior.attrs["seed"] == 0
+
+
+def test_report_writes_one_page(call, run):
+    printed = call("report", run, "--count", "4", "--draws", "200")
+    assert "report.html" in printed
+    assert "<!doctype html>" in (run / "report.html").read_text().lower()
+
+
+def test_a_run_whose_code_has_changed_is_opened_with_a_word(call, run):
+    code = run / "code.json"
+    kept = code.read_text()
+    code.write_text(kept.replace(json.loads(kept)["pyrometer.models.gaussian_mixture"], "other"))
+    try:
+        told = call("diagnose", run, "--count", "4", "--draws", "200")
+    finally:
+        code.write_text(kept)
+    assert "the code of pyrometer.models.gaussian_mixture has changed since this run" in told
 
 
 def test_sample_draws_from_the_model(call, run):
@@ -122,7 +142,7 @@ def test_another_recipe_cannot_resume_a_run(call, run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fit", "vea"], "unknown recipe 'vea'; there are factor_analysis, gaussian_mixture, ssvae"),
+        (["fit", "vea"], "unknown recipe 'vea'; there are bayesian_mixture, factor_analysis, gaussian_mixture, ssvae"),
         (["fit", "ssvae", "--labels", "7"], "labels must be a positive multiple of 10"),
         (["fit", "ssvae", "--data", "letters"], "'data' must be digits or mnist, got 'letters'"),
         (["fit", "gaussian_mixture", "--labels", "10"], "no setting 'labels'"),

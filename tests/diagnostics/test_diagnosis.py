@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyrometer import EnergyView, diagnose
-from pyrometer.inference.diagnostics import judge
+from pyrometer.inference.diagnostics.diagnosis import judge
 from pyrometer.inference.energy.free_energy import reliable_pareto_k
 from pyrometer.inference.energy.joined_tables import join_tables
 
@@ -43,14 +43,15 @@ def test_a_guide_far_too_narrow_is_refused_for_all_data():
     assert judged.unreliable == 3
     assert str(judged).startswith("Do not take the guide's draws for the posterior")
     divergence = 3 * ((0.03**2 - 1) / 2 - math.log(0.03))
-    assert judged.table.gap.item() < divergence  # which importance sampling underestimates here, hence "or more"
+    # Importance sampling underestimates it here, hence "or more".
+    assert judged.tables["gaps"].gap.item() < divergence
 
 
 def test_a_guide_too_narrow_for_one_datum_is_counted():
     judged = diagnose(EnergyView(model).bind(Y), guide(torch.tensor([1.0, 0.03, 1.1])), draws=40_000)
     assert judged.unreliable == 1
     assert "for 1 of 3 data" in str(judged)
-    assert (judged.table.pareto_k > judged.limit).values.tolist() == [False, True, False]
+    assert (judged.tables["gaps"].pareto_k > judged.limit).values.tolist() == [False, True, False]
 
 
 def test_a_shared_latent_is_judged_as_a_whole():
@@ -78,7 +79,7 @@ def test_a_discrete_guide_is_judged_by_its_exact_gap():
 
     judged = diagnose(EnergyView(mixture).bind(Y), prior)
     assert (judged.criterion, judged.unreliable) == ("gap", 3)
-    assert "pareto_k" not in judged.table
+    assert "pareto_k" not in judged.tables["gaps"]
 
 
 def test_the_limit_of_pareto_k_grows_with_the_draws():
@@ -95,10 +96,10 @@ def test_tables_of_shares_are_judged_as_one_of_all_data():
     """One narrow guide among three data, which is in the second share, as two processes would have it."""
     scales = torch.tensor([1.0, 1.1, 0.03])
     parts = [
-        diagnose(EnergyView(model).bind(Y[rows]), guide(scales[rows]), draws=40_000).table
+        diagnose(EnergyView(model).bind(Y[rows]), guide(scales[rows]), draws=40_000).tables["gaps"]
         for rows in (slice(0, 2), slice(2, 3))
     ]
-    judged = judge(join_tables(parts), 40_000)
+    judged = judge({"gaps": join_tables(parts)})
     assert judged.unreliable == 1
     assert "for 1 of 3 data" in judged.verdict
     assert judged.limit == diagnose(EnergyView(model).bind(Y), guide(scales), draws=40_000).limit

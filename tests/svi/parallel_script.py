@@ -16,8 +16,10 @@ from parallel_programs import EQUAL, RANK, REFUSED, Noisy, interrupting, neural,
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 from typer.testing import CliRunner
+from xarray import Dataset
 
-from pyrometer import Diagnosis, cli, diagnose
+from pyrometer import cli
+from pyrometer.inference.energy.elbo_gap import elbo_gap
 from pyrometer.inference.svi import checkpoint, run, training
 
 
@@ -72,12 +74,12 @@ def commanded(folder: Path) -> dict[str, Any]:
     commands = fitting, fitting, measuring, [*measuring, "--count", "1"], ["sample", out, "--count", "2"], judging
     judged: list[int] = []
 
-    def counting(*args: Any) -> Diagnosis:
-        found = diagnose(*args)
-        judged.append(found.table.sizes["data"])
+    def counting(*args: Any) -> Dataset:
+        found = elbo_gap(*args)
+        judged.append(found.sizes["data"])
         return found
 
-    cli.diagnose = counting
+    cli.elbo_gap = counting
     for command in commands:
         done = CliRunner().invoke(cli.app, command)
         printed.append({"out": done.stdout, "error": done.stderr, "code": done.exit_code})

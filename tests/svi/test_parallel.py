@@ -240,7 +240,7 @@ def test_the_processes_share_the_data_of_a_diagnosis_and_the_first_gives_the_ver
     assert [seen["commanded"]["judged"] for seen in two.seen] == [[3], [2]]
     first = two.seen[0]["commanded"]["printed"][-1]
     assert "for all 5 data" in first["out"]
-    assert "at 5 held-out data" in first["out"]
+    assert "at 5 data" in first["out"]
     assert (two.folder / "command" / "posterior.nc").is_file()
 
 

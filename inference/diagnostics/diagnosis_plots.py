@@ -1,0 +1,104 @@
+"""Pictures of a diagnosis: Pareto k of each datum, how active units are, whether probabilities are frequencies."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from ..energy.plots import new_axes
+from .active_units import ACTIVE
+from .diagnosis import Diagnosis
+from .moments import element_rows
+
+__all__ = ["plot_moments", "plot_pareto_k", "plot_reliability", "plot_units"]
+
+GOOD, BAD, LIMIT = "#0072b2", "#d55e00", "#000000"
+MOST = 25
+"""Rows of a picture."""
+
+
+def plot_pareto_k(diagnosis: Diagnosis, ax: Axes | None = None) -> Axes:
+    """Pareto k of each datum, with the limit up to which weights can correct a guide's draws.
+
+    Args:
+        diagnosis: of data that share no latent.
+        ax: axes to draw into; those of a new figure without.
+
+    Returns:
+        The axes; ``.figure.savefig(...)`` writes the picture.
+
+    Raises:
+        ValueError: if there is no k by datum.
+    """
+    table = diagnosis.tables.get("gaps", xr.Dataset())
+    if "pareto_k" not in table or "data" not in table.pareto_k.dims:
+        raise ValueError("diagnosis has no Pareto k by datum: the data share a latent, or every latent is discrete.")
+    ax = new_axes() if ax is None else ax
+    k = table.pareto_k.values
+    shown = np.where(np.isfinite(k), k, np.nan)
+    place, poor = np.arange(len(k)), ~(k <= diagnosis.limit)
+    ax.plot(place[~poor], shown[~poor], "o", color=GOOD, markersize=4, label="reliable")
+    ax.plot(place[poor], shown[poor], "^", color=BAD, markersize=5, label="not reliable")
+    ax.axhline(diagnosis.limit, color=LIMIT, linestyle="--", linewidth=1, label=f"limit, {diagnosis.limit:.2f}")
+    ax.set(xlabel="datum", ylabel="Pareto k")
+    ax.legend(framealpha=0.9, fontsize="medium")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_moments(moments: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """The worst elements of a table of moments: guide and posterior side by side, in posterior standard deviations.
+
+    Args:
+        moments: a table of a diagnosis, ``moments`` or ``reference``.
+        ax: axes to draw into.
+    """
+    rows = element_rows(moments)[:MOST]
+    ax = new_axes((6.0, 1.2 + 0.25 * len(rows))) if ax is None else ax
+    for place, row in enumerate(rows):
+        sd = row["sd"] if row["sd"] > 0 else 1.0
+        ax.plot([-2, 2], [place - 0.12] * 2, color=LIMIT, linewidth=1.2)
+        ax.plot([0], [place - 0.12], "|", color=LIMIT, markersize=7)
+        centre, width = (row["guide_mean"] - row["mean"]) / sd, 2 * row["guide_sd"] / sd
+        ax.plot([centre - width, centre + width], [place + 0.12] * 2, color=GOOD, linewidth=2.2)
+        ax.plot([centre], [place + 0.12], "o", color=GOOD, markersize=4)
+    ax.plot([], [], color=LIMIT, linewidth=1.2, label="posterior, mean ± 2 sd")
+    ax.plot([], [], color=GOOD, linewidth=2.2, marker="o", markersize=4, label="guide, mean ± 2 sd")
+    ax.set_yticks(range(len(rows)), [row["element"] for row in rows])
+    ax.invert_yaxis()
+    ax.set_xlabel("posterior standard deviations from the posterior's mean")
+    ax.legend(framealpha=0.9, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_units(units: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """How much of the prior's variance is between data, by dimension of every code, largest first."""
+    values = {name: np.sort(np.ravel(value.values))[::-1] for name, value in units.items()}
+    ax = new_axes() if ax is None else ax
+    start = 0
+    for index, (name, active) in enumerate(values.items()):
+        place = start + np.arange(len(active))
+        ax.bar(place, np.clip(active, 1e-4, None), color=(GOOD, "#56b4e9", "#009e73")[index % 3], label=str(name))
+        start += len(active) + 1
+    ax.axhline(ACTIVE, color=LIMIT, linestyle="--", linewidth=1, label=f"active above {ACTIVE:g}")
+    ax.set_yscale("log")
+    ax.set(xlabel="dimension, by activity", ylabel="variance between data / prior variance")
+    ax.legend(framealpha=0.9, fontsize="medium")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_reliability(labels: xr.Dataset, site: str, ax: Axes | None = None) -> Axes:
+    """Accuracy over confidence of a discrete latent, in bins of as many data each; on the diagonal it is calibrated."""
+    ax = new_axes((4.5, 4.5)) if ax is None else ax
+    row = labels.sel(site=site)
+    ax.plot([0, 1], [0, 1], "--", color=LIMIT, linewidth=1, label="calibrated")
+    ax.plot(
+        row.bin_confidence, row.bin_accuracy, "o-", color=GOOD, markersize=5, label=f"guide, ECE {row.ece.item():.3f}"
+    )
+    low = min(row.bin_confidence.min().item(), row.bin_accuracy.min().item())
+    ax.set(xlim=(low - 0.02, 1.02), ylim=(low - 0.02, 1.02))
+    ax.set(xlabel=f"confidence in {site}", ylabel="accuracy")
+    ax.legend(framealpha=0.9, fontsize="medium")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
