@@ -5,7 +5,16 @@ import pyro.settings
 # Two guides of one class must never share weights through Pyro's global parameter store.
 pyro.settings.set(module_local_params=True)
 
-from .inference.diagnostics import Diagnosis, diagnose, noncentered, to_arviz  # noqa: E402
+from .inference.diagnostics import (  # noqa: E402
+    Calibration,
+    Diagnosis,
+    Refit,
+    calibrate,
+    diagnose,
+    noncentered,
+    plot_calibration,
+    to_arviz,
+)
 from .inference.energy import (  # noqa: E402
     BoundView,
     EnergyView,
@@ -24,17 +33,21 @@ from .recipes import Recipe  # noqa: E402
 
 __all__ = [
     "BoundView",
+    "Calibration",
     "Diagnosis",
     "EnergyView",
     "Fit",
     "FreeEnergy",
     "Recipe",
+    "Refit",
     "SemiSupervised",
+    "calibrate",
     "check",
     "compare",
     "diagnose",
     "fit",
     "noncentered",
+    "plot_calibration",
     "plot_energy",
     "plot_free_energy",
     "plot_free_energy_map",

@@ -1,9 +1,30 @@
 """From a guide to ArviZ, and to a judgement of the guide."""
 
+from .calibration import Calibration, calibrate
+from .calibration_plot import plot_calibration
+from .calibration_trials import Refit
 from .diagnosis import Diagnosis, diagnose
+from .diagnosis_plots import plot_moments, plot_pareto_k, plot_reliability, plot_units
 from .findings import Finding
 from .inference_data import to_arviz
 from .predictive import simulate
+from .reference import nuts_draws
 from .reparameterisation import noncentered
 
-__all__ = ["Diagnosis", "Finding", "diagnose", "noncentered", "simulate", "to_arviz"]
+__all__ = [
+    "Calibration",
+    "Diagnosis",
+    "Finding",
+    "Refit",
+    "calibrate",
+    "diagnose",
+    "noncentered",
+    "nuts_draws",
+    "plot_calibration",
+    "plot_moments",
+    "plot_pareto_k",
+    "plot_reliability",
+    "plot_units",
+    "simulate",
+    "to_arviz",
+]

@@ -1,5 +1,6 @@
 """The groups of ArviZ's container: variables with the draws in front as Datasets over (chain, draw, ...)."""
 
+import gc
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,6 +25,8 @@ __all__ = [
     "values_of",
 ]
 
+LARGE = 1_000_000
+"""Numbers of a part whose memory is looked after."""
 Row = tuple[str, Tensor, list[str]]
 """A variable: its name, its values with the draws in front, the names of their other dimensions."""
 
@@ -50,6 +53,8 @@ def joined(parts: Iterable[dict[str, list[Row]]], view: BoundView, data: Sequenc
         for name, rows in part.items():
             variables = {n: (["chain", "draw", *dims], value.unsqueeze(0).numpy()) for n, value, dims in rows}
             found.setdefault(name, []).append(_of(xr.Dataset(variables), view.structure, data))
+        if sum(value.numel() for rows in part.values() for _, value, _ in rows) > LARGE:
+            gc.collect()  # traces hold on to their tensors in cycles, of which Python sees the number and not the size
     whole = {name: xr.concat(group, "draw") if len(group) > 1 else group[0] for name, group in found.items()}
     return {name: group.assign_coords(draw=range(group.sizes["draw"])) for name, group in whole.items() if group}
 

@@ -125,12 +125,15 @@ def beside_reference(main: Finding, beside: Finding, corrected: str) -> Finding:
         beside: what ``on_reference`` says.
         corrected: what ``corrected_off`` says.
     """
-    if main.level != "bad" and beside.level == "bad" and (main.level == "good" or corrected):
-        also = f" Even reweighted, {corrected}." if corrected else ""
-        said = (
-            f"Do not take the guide's draws for the posterior. {beside.said}{also} The weights saw nothing of it: the "
+    if main.level != "bad" and beside.level == "bad" and corrected:
+        said = f"Do not take the guide's draws for the posterior, reweighted or not. {beside.said} Even reweighted, "
+        said += (
+            f"{corrected}. The weights saw nothing of it: the guide misses a part of the posterior altogether, such as "
         )
-        return Finding("bad", f"{said}guide misses a part of the posterior altogether, such as a second mode.")
+        return Finding("bad", f"{said}a second mode.")
+    if main.level == "good" and beside.level == "bad":
+        said = f"Reweight the guide's draws before they stand for the posterior. {beside.said} Reweighted, means agree."
+        return Finding("care", said, "to_arviz(view, guide, resample=True), or a more expressive guide.")
     if main.level == "bad" and beside.level == "good":
         said = f"Take care: the guide's means and standard deviations can be trusted, its tails cannot. {beside.said} "
         return Finding("care", f"{said}But of the weights it holds: {main.said}", main.remedy)
