@@ -69,6 +69,8 @@ bench: setup
 	@$(RUN) -m benchmarks.crashes
 	@$(RUN) -m benchmarks.streaming
 	@$(RUN) -m benchmarks.bfloat16
+	@$(RUN) -m benchmarks.rank_calibration
+	@$(RUN) -m benchmarks.verdicts
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
 

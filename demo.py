@@ -116,7 +116,7 @@ def energy_table(judged: Diagnosis, recipe: Recipe, test: ImageDataset, count: i
         pad_edge=False,
     )
     for datum in range(count):
-        row = judged.table.isel(data=datum)
+        row = judged.tables["gaps"].isel(data=datum)
         measured = [
             f"{row[f'{name}_per_datum'].item():.{places}f} ± {row[f'{name}_error_per_datum'].item():.{places}f}"
             for name, places in (("free_energy", 2), ("negative_elbo", 2), ("gap", 3))

@@ -121,10 +121,10 @@ def report(cases: Sequence[Case]) -> tuple[str, bool]:
     )
     text = f"""{table(HEADER, rows)}
 
-Of {len(cases)} verdicts {agreed["yes"]} agree with the reference draws, {agreed["too strict"]} are too strict (bad,
-where every mean is within {TOLERABLE_SHIFT} posterior standard deviations and every standard deviation within a factor of
-{TOLERABLE_RATIO:.2f}), and {agreed["NO"]} too mild. Reweighted means are closer to the reference in {len(closer)} of
-{len(reliable)} cases with k < 0.7{f" (not: {worse})" if worse else ""}."""
+Of {len(cases)} verdicts {agreed["yes"]} agree with the reference draws, {agreed["too strict"]} are too strict
+(bad, where every mean is within {TOLERABLE_SHIFT} posterior standard deviations and every standard deviation within a
+factor of {TOLERABLE_RATIO:.2f}), and {agreed["NO"]} too mild. Reweighted means are closer to the reference in
+{len(closer)} of {len(reliable)} cases with k < 0.7{f" (not: {worse})" if worse else ""}."""
     return text, not agreed["NO"]
 
 

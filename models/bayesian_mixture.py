@@ -49,8 +49,8 @@ class BayesianMixture(nn.Module):
         """The program; returns the features, (N, D)."""
         components = self.shape[0]
         weights = pyro.sample("weights", dist.Dirichlet(torch.full((components,), self.concentration)))
-        means = pyro.sample("means", dist.Normal(0.0, self.spread).expand(self.shape).to_event(2))
-        scales = pyro.sample("scales", dist.LogNormal(0.0, 1.0).expand(self.shape).to_event(2))
+        means = pyro.sample("means", dist.Normal(torch.zeros(self.shape), self.spread).to_event(2))
+        scales = pyro.sample("scales", dist.LogNormal(torch.zeros(self.shape), 1.0).to_event(2))
         with pyro.plate("data", 1 if features is None else len(features)):
             component = pyro.sample("component", dist.Categorical(weights), infer={"enumerate": "parallel"})
             chosen = [Vindex(values)[..., component, :] for values in (means, scales)]

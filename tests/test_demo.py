@@ -63,7 +63,7 @@ def test_the_table_of_energies_has_the_numbers_of_the_diagnosis(finished):
     assert inferred == [str(one) for one in digit.tolist()]
     expected = recipe.view(4).energy_per_datum({"digit": digit, "style": style})
     assert energy == [f"{one:.2f}" for one in expected.tolist()]
-    rows = judged.table.isel(data=slice(4))
+    rows = judged.tables["gaps"].isel(data=slice(4))
     for column, name, places in ((free_energy, "free_energy", 2), (bound, "negative_elbo", 2), (gap, "gap", 3)):
         values = zip(rows[f"{name}_per_datum"].values, rows[f"{name}_error_per_datum"].values, strict=True)
         assert column == [f"{value:.{places}f} ± {error:.{places}f}" for value, error in values]

@@ -1,6 +1,9 @@
 """Every kind of draws that goes to ArviZ, its groups, and what ArviZ does with them unmodified, in 0.23 and 1.x."""
 
 import json
+import os
+import subprocess
+import sys
 
 import arviz as az
 import numpy as np
@@ -269,3 +272,36 @@ def test_what_is_computed_inside_a_plate_lies_along_it(width):
     assert data.posterior.wide.dims[:3] == ("chain", "draw", "data")
     assert data.posterior.wide.shape == (1, 20, 4, *width)
     np.testing.assert_allclose(data.posterior.wide[(..., *[0] * len(width))], data.posterior.z)
+
+
+MEMORY = """
+import resource, sys
+import pyro, torch, pyro.distributions as dist
+from pyrometer import EnergyView, to_arviz
+torch.set_num_threads(1)
+size, width = 60_000, 20
+
+def model(y):
+    with pyro.plate("data", size):
+        z = pyro.sample("z", dist.Normal(torch.zeros(width), 2.0).to_event(1))
+        pyro.sample("y", dist.Normal(z, 0.5).to_event(1), obs=y)
+
+def guide(y):
+    with pyro.plate("data", size):
+        pyro.sample("z", dist.Normal(y * 0.9, 0.6).to_event(1))
+
+view = EnergyView(model).bind(torch.randn(size, width))
+to_arviz(view, guide, 2, data=[0])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+data = to_arviz(view, guide, int(sys.argv[1]), data=range(7))
+assert dict(data.posterior.sizes) == {"chain": 1, "draw": int(sys.argv[1]), "data": 7, "z_dim_1": width}
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_of_60_000_data_no_more_is_held_than_was_asked_for():
+    """All of 16 draws would be 16 x 60,000 x 20 numbers: 77 MB for the latents, and as much for all predictions."""
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}  # what glibc keeps for itself is not held by us
+    command = [sys.executable, "-c", MEMORY, "16"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert float(found.stdout) < 60.0
