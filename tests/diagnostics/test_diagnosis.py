@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -103,3 +104,11 @@ def test_tables_of_shares_are_judged_as_one_of_all_data():
     assert judged.unreliable == 1
     assert "for 1 of 3 data" in judged.verdict
     assert judged.limit == diagnose(EnergyView(model).bind(Y), guide(scales), draws=40_000).limit
+
+
+def test_of_two_sets_of_draws_the_larger_k_counts():
+    found = diagnose(EnergyView(model).bind(Y), guide(1.1), draws=1000)
+    assert found.level == "good"
+    moments = found.tables["moments"]
+    worse = found.tables | {"moments": moments.assign(pareto_k=moments.pareto_k + np.array([0.0, 9.0, 0.0]))}
+    assert judge(worse).unreliable == 1

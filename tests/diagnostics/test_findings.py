@@ -190,7 +190,7 @@ def test_active_units_are_the_variance_between_data_over_the_priors():
     expected = np.array([1.2**2, 0.3**2, 0.0]) / 4
     assert list(table) == ["z"]
     np.testing.assert_allclose(table.z, expected, atol=SIGMAS * np.sqrt(2 / 400) * expected.max())
-    assert abs(table.z[2].item()) < 1e-3
+    assert abs(table.z[2].item()) < 2e-4  # the noise of 100 draws, 6e-4, is taken off
     (finding,) = on_units(table)
     assert finding.said.startswith("2 of 3 dimensions of z are active")
     assert on_units(table.isel(z_dim_1=[2]))[0].level == "bad"
