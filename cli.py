@@ -183,7 +183,7 @@ def diagnose_run(
         console.print(f"* {finding}")
     console.print(f"From {draws} draws of the guide at {len(next(iter(recipe.first(count).values())))} data.")
     if judged.criterion != "point mass":
-        console.print(f"Wrote {written}.")
+        console.print(f"Wrote {written}.", soft_wrap=True)
 
 
 @app.command()
@@ -212,7 +212,7 @@ def report(
     with _plain_errors(), Status("opening the runs", console=console) as status:
         file, measures = out or run_folders[0] / "report.html", Measures(count, draws, seed, temperatures)
         written = write_report(run_folders, file, measures, status.update)
-    console.print(f"Wrote {written}.")
+    console.print(f"Wrote {written}.", soft_wrap=True)
 
 
 @app.command()
