@@ -41,7 +41,7 @@ def _smooth(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         smoothed, k = base.array_stats.psislw(-log_weights)
     except ValueError:
         return log_weights, np.array(np.inf)
-    smallest = log_weights.argmin()  # no part of the tail, and so not smoothed
+    smallest = np.where(np.isfinite(log_weights), log_weights, np.inf).argmin()  # no part of the tail: not smoothed
     return smoothed + (log_weights[smallest] - smoothed[smallest]), np.asarray(k)
 
 
@@ -64,10 +64,13 @@ def compare(data: dict[str, Any]) -> dict[str, dict[str, float]]:
 
     ``warning`` is 1 where Pareto k of some datum that is left out is too large.
     """
+    options: dict[str, Any] = {} if BEFORE_1 else {"round_to": "none"}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The inplace keyword")  # of pandas
         warnings.filterwarnings("ignore", message="Estimated shape parameter")  # which the table says too
-        table = az.compare(data)
+        table = az.compare(data, **options)
+    if not BEFORE_1:  # which says in words what is wrong, and nothing where all is well
+        table = table.assign(warning=[bool(str(words).strip()) for words in table["diag_elpd"]])
     names = ["elpd", "se", "elpd_diff", "dse", "warning"]
     rows = table.rename(columns={"elpd_loo": "elpd"})[names].T.to_dict()
     return {str(name): row | {"elpd_diff": -abs(row["elpd_diff"])} for name, row in rows.items()}
