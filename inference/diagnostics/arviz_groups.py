@@ -1,13 +1,13 @@
 """The groups of ArviZ's container: variables with the draws in front as Datasets over (chain, draw, ...)."""
 
 import gc
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import xarray as xr
 from torch import Tensor
 
+from ..energy.data_arguments import arguments_by_name
 from ..energy.structure import Site, Structure
 from ..energy.view import BoundView
 from .dimensions import value_dims, with_coordinates
@@ -17,10 +17,8 @@ from .predictive import run_forward
 __all__ = [
     "Row",
     "constant_group",
-    "deterministic_sites",
     "joined",
     "observed_group",
-    "observed_sites",
     "prior_groups",
     "values_of",
 ]
@@ -29,16 +27,6 @@ LARGE = 1_000_000
 """Numbers of a part whose memory is looked after."""
 Row = tuple[str, Tensor, list[str]]
 """A variable: its name, its values with the draws in front, the names of their other dimensions."""
-
-
-def observed_sites(structure: Structure) -> list[Site]:
-    """The data; a pyro.factor is an observed site without a value, and pyro.deterministic one that is computed."""
-    return [s for s in structure.sites.values() if s.observed and not s.computed and s.shape.numel() > 0]
-
-
-def deterministic_sites(structure: Structure) -> list[Site]:
-    """What the program computes by ``pyro.deterministic``, or what reparam leaves of a site."""
-    return [site for site in structure.sites.values() if site.observed and site.computed]
 
 
 def values_of(sites: Iterable[Site], values: Mapping[str, Tensor]) -> list[Row]:
@@ -60,7 +48,7 @@ def joined(parts: Iterable[dict[str, list[Row]]], view: BoundView, data: Sequenc
 
 
 def prior_groups(
-    view: BoundView, observed: list[Site], draws: int, data: Sequence[int] | None
+    view: BoundView, draws: int, data: Sequence[int] | None
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     """The groups of the prior; or none, and the reason."""
     structure, size = view.structure, part_size(view.structure)
@@ -68,8 +56,8 @@ def prior_groups(
 
     def part(count: int) -> dict[str, list[Row]]:
         values = run_forward(view.program, {}, count)
-        prior = values_of([*latents, *deterministic_sites(structure)], values)
-        return {"prior": prior, "prior_predictive": values_of(observed, values)}
+        prior = values_of([*latents, *structure.computed], values)
+        return {"prior": prior, "prior_predictive": values_of(structure.data, values)}
 
     try:
         return joined((part(min(size, draws - start)) for start in range(0, draws, size)), view, data), {}
@@ -77,21 +65,17 @@ def prior_groups(
         return {}, {"no_prior": f"the prior cannot be drawn from: {error}"}
 
 
-def observed_group(structure: Structure, observed: list[Site], data: Sequence[int] | None) -> dict[str, xr.Dataset]:
+def observed_group(structure: Structure, data: Sequence[int] | None) -> dict[str, xr.Dataset]:
     """The data, if the program has any beside factors."""
-    values = {site.name: (value_dims(site), structure.observed[site.name].numpy()) for site in observed}
+    values = {site.name: (value_dims(site), structure.observed[site.name].numpy()) for site in structure.data}
     return {"observed_data": _of(xr.Dataset(values), structure, data)} if values else {}
 
 
 def constant_group(view: BoundView, data: Sequence[int] | None) -> dict[str, xr.Dataset]:
     """Tensors among the arguments that are no observed value, along the data plate where they are as long as it."""
-    structure, (args, kwargs) = view.structure, view.program.call
-    try:
-        named = inspect.signature(view.program.callable).bind(*args, **kwargs).arguments
-    except (TypeError, ValueError):  # a callable that tells no names
-        named = kwargs
+    structure = view.structure
     found = {}
-    for name, value in named.items():
+    for name, value in arguments_by_name(view.program).items():
         if not isinstance(value, Tensor) or any(_equal(value, known) for known in structure.observed.values()):
             continue
         dims = [f"{name}_dim_{axis}" for axis in range(value.dim())]

@@ -14,7 +14,7 @@ from ..energy.guide_draws import Guide
 from ..energy.log_weights import PointMass
 from ..energy.view import BoundView
 from .active_units import active_units
-from .arviz_groups import deterministic_sites, values_of
+from .arviz_groups import values_of
 from .discrete_draws import draw_discrete
 from .findings import (
     Finding,
@@ -201,7 +201,7 @@ def _points(view: BoundView, guide: Callable) -> xr.Dataset:
     latents = {name: value for name, value in drawn.items() if name in structure.latents}
     latents |= draw_discrete(view.program, latents, 2)
     values = {**run_forward(view.program, latents, 2), **latents}
-    rows = values_of([*(structure.sites[name] for name in latents), *deterministic_sites(structure)], values)
+    rows = values_of([*(structure.sites[name] for name in latents), *structure.computed], values)
     return xr.Dataset({name: (["chain", "draw", *dims], value.unsqueeze(0).numpy()) for name, value, dims in rows})
 
 

@@ -9,7 +9,7 @@ import torch
 from pyro.infer import config_enumerate, infer_discrete
 from torch import Tensor
 
-from ..energy.scoring import DRAWS, scale_without_data_plate
+from ..energy.scoring import DRAWS, scaled_sites
 from ..energy.structure import sample_sites
 from ..energy.substitute import LiftMasks, Substitute, hide_samples
 from ..energy.vectorize import Program, beside_plates, from_plates
@@ -61,7 +61,7 @@ def _sampled(program: Program, latents: Mapping[str, Tensor], draws: int) -> dic
     sampler = infer_discrete(enumerated, first_available_dim=first, temperature=1)
     with hide_samples(), pyro.validation_enabled(False):
         nodes = sample_sites(poutine.trace(sampler).get_trace(*program.args, **program.kwargs))
-    scaled = [n for n, node in nodes.items() if (torch.as_tensor(scale_without_data_plate(node, structure)) != 1).any()]
+    scaled = scaled_sites(nodes, structure)
     if scaled:
         raise ValueError(
             f"discrete latents cannot be drawn from their exact conditional: the sites {scaled} have a poutine.scale, "

@@ -14,15 +14,13 @@ from pyro.infer import MCMC
 from .. import arviz_versions
 from ..energy.free_energy import reliable_pareto_k
 from ..energy.scoring import total_energy
-from ..energy.structure import Site, Structure
+from ..energy.structure import Structure
 from ..energy.view import BoundView
 from .arviz_groups import (
     Row,
     constant_group,
-    deterministic_sites,
     joined,
     observed_group,
-    observed_sites,
     prior_groups,
     values_of,
 )
@@ -113,7 +111,7 @@ def drawn_groups(
     view: BoundView, source: Callable | MCMC, draws: int, data: Sequence[int] | None = None, sum_discrete: bool = False
 ) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     """The groups of ``to_arviz``, not resampled, and what is to be noted; ``sum_discrete`` as in ``from_guide``."""
-    structure, observed = view.structure, observed_sites(view.structure)
+    structure = view.structure
     noted: dict[str, Any] = {"sampler": "independent draws of the guide"}
     if isinstance(source, MCMC):
         parts, chains = from_mcmc(view, source)
@@ -121,11 +119,11 @@ def drawn_groups(
     else:
         parts, chains = from_guide(view, source, draws, sum_discrete), 1
     no_predictions: dict[str, str] = {}
-    groups = joined((_posterior(view, observed, part, no_predictions) for part in parts), view, data)
+    groups = joined((_posterior(view, part, no_predictions) for part in parts), view, data)
     if isinstance(source, MCMC):
         groups = by_chain(groups, source, chains)
-    prior, no_prior = prior_groups(view, observed, draws, data)
-    groups |= prior | observed_group(structure, observed, data) | constant_group(view, data)
+    prior, no_prior = prior_groups(view, draws, data)
+    groups |= prior | observed_group(structure, data) | constant_group(view, data)
     return groups, noted | no_predictions | no_prior
 
 
@@ -146,11 +144,7 @@ def container(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -
 
 
 def _check(structure: Structure, draws: int, resample: bool, data: Sequence[int] | None) -> None:
-    if not any(site.observed and not site.computed for site in structure.sites.values()):
-        raise ValueError(
-            f"the program observes nothing: its sites {structure.latents} are all latent. Bind the view to data, "
-            f"as EnergyView(model).bind(y), that the program passes on as obs=..."
-        )
+    structure.refuse_without_data()
     least = 100 if resample else 2
     if draws < least:
         raise ValueError(f"draws must be at least {least}{' to resample' if resample else ''}, got {draws}.")
@@ -163,9 +157,7 @@ def _check(structure: Structure, draws: int, resample: bool, data: Sequence[int]
         raise ValueError(f"data must name some of the elements 0 to {structure.size - 1}, got {list(data)[:5]}.")
 
 
-def _posterior(
-    view: BoundView, observed: list[Site], part: PosteriorPart, no_predictions: dict[str, str]
-) -> dict[str, list[Row]]:
+def _posterior(view: BoundView, part: PosteriorPart, no_predictions: dict[str, str]) -> dict[str, list[Row]]:
     """The groups of a part of the draws; ``no_predictions`` is told where a distribution cannot be drawn from."""
     structure, program = view.structure, view.program
     latents = [structure.sites[name] for name in structure.latents]
@@ -173,13 +165,13 @@ def _posterior(
     terms = program.terms(part.latents)
     energy = total_energy(terms, torch.Size([count]), structure)
     try:
-        values, predicted = run_forward(program, part.latents, count), observed
+        values, predicted = run_forward(program, part.latents, count), structure.data
     except NotImplementedError as error:  # such as a distribution that has a log_prob alone
         no_predictions["no_predictions"] = f"the data cannot be drawn: {error}"
         values, predicted = run_forward(program, part.latents, count, draw_data=False), []
     return {
-        "posterior": values_of([*latents, *deterministic_sites(structure)], {**values, **part.latents}),
-        "log_likelihood": [(s.name, -terms[s.name].energy, term_dims(s, structure)) for s in observed],
+        "posterior": values_of([*latents, *structure.computed], {**values, **part.latents}),
+        "log_likelihood": [(s.name, -terms[s.name].energy, term_dims(s, structure)) for s in structure.data],
         "log_prior": [(s.name, -terms[s.name].energy, term_dims(s, structure)) for s in latents],
         "sample_stats": [("energy", energy, []), *_weights(part, structure)],
         "posterior_predictive": values_of(predicted, values),

@@ -11,7 +11,6 @@ from ..energy.log_weights import ELEMENTS_AT_ONCE
 from ..energy.scoring import local_energy, total_energy
 from ..energy.structure import Site, Structure
 from ..energy.vectorize import Program
-from .simulated_data import data_sites
 
 __all__ = ["LOG_JOINT", "LOG_LIKELIHOOD", "Quantities", "randomised_pit"]
 
@@ -62,7 +61,7 @@ class Quantities:
     @property
     def by_datum(self) -> bool:
         """Whether the data have posteriors of their own: everything random lies inside a plate that has a dimension."""
-        sites = [self.structure.sites[name] for name in (*self.structure.latents, *data_sites(self.structure))]
+        sites = [self.structure.sites[name] for name in self.structure.latents] + self.structure.data
         return all(self.structure.data_plate in site.plate_dims for site in sites)
 
     @property
@@ -127,7 +126,7 @@ class Quantities:
     def _densities_at_once(self, program: Program, latents: Mapping[str, Tensor]) -> Tensor:
         terms = program.terms(latents)
         lead = torch.Size([len(next(iter(latents.values())))])
-        data = {name: terms[name] for name in data_sites(self.structure)}
+        data = {site.name: terms[site.name] for site in self.structure.data}
         if self.by_datum:
             found = [local_energy(part).expand(*lead, self.structure.size) for part in (terms, data)]
         else:

@@ -22,6 +22,7 @@ __all__ = [
     "reduced",
     "run",
     "scale_without_data_plate",
+    "scaled_sites",
     "site_terms",
     "total_energy",
 ]
@@ -119,6 +120,12 @@ def scale_without_data_plate(node: Mapping[str, Any], structure: Structure) -> A
     return (node["scale"] if factor == 1 else node["scale"] / factor) * subsampling(
         frames, without=structure.data_plate
     )
+
+
+def scaled_sites(nodes: Mapping[str, Any], structure: Structure) -> list[str]:
+    """The sites of a run whose energy the user's own ``poutine.scale``, or a plate but the data's, has a factor on."""
+    factors = {name: torch.as_tensor(scale_without_data_plate(node, structure)) for name, node in nodes.items()}
+    return [name for name, factor in factors.items() if (factor != 1).any()]
 
 
 def reduced(values: Tensor, node: Mapping[str, Any], structure: Structure, draws: int, by_datum: bool = True) -> Tensor:

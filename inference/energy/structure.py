@@ -74,6 +74,33 @@ class Structure:
         """Names of the latent sites outside the data plate: they couple the data."""
         return [name for name in self.latents if self.data_plate not in self.sites[name].plates]
 
+    @property
+    def data(self) -> list[Site]:
+        """The observed sites that hold data: a pyro.factor has no value, and a pyro.deterministic is ``computed``."""
+        return [s for s in self.sites.values() if s.observed and not s.computed and s.shape.numel() > 0]
+
+    @property
+    def factors(self) -> list[str]:
+        """Names of the observed sites without a value, as pyro.factor makes them."""
+        return [s.name for s in self.sites.values() if s.observed and not s.computed and s.shape.numel() == 0]
+
+    @property
+    def computed(self) -> list[Site]:
+        """What the program computes by ``pyro.deterministic``, or what reparam leaves of a site."""
+        return [s for s in self.sites.values() if s.observed and s.computed]
+
+    def refuse_without_data(self) -> None:
+        """A program that observes nothing has a prior, and no posterior.
+
+        Raises:
+            ValueError: if it has neither data nor factors.
+        """
+        if not self.data and not self.factors:
+            raise ValueError(
+                f"the program observes nothing: its sites {self.latents} are all latent. Bind the view to data, as "
+                f"EnergyView(model).bind(y), that the program passes on as obs=..."
+            )
+
     def is_discrete(self, name: str) -> bool:
         """Whether the site takes values that can be enumerated."""
         return self.sites[name].discrete

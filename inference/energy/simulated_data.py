@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import pyro.poutine as poutine
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..energy.scoring import run, scale_without_data_plate
-from ..energy.structure import Structure, probe, sample_sites
-from ..energy.vectorize import Program
 from .data_arguments import DataArguments
+from .enumerated_trace import NOTHING
+from .scoring import run, scaled_sites
+from .structure import Structure, probe, sample_sites
+from .substitute import DrawData
+from .vectorize import Program
 
-__all__ = ["Simulated", "Simulator", "data_sites"]
+__all__ = ["Simulated", "Simulator"]
 
 
 class Simulated(NamedTuple):
@@ -22,11 +24,6 @@ class Simulated(NamedTuple):
     latents: dict[str, Tensor]
     data: dict[str, Tensor]
     seen: dict[str, Tensor]
-
-
-def data_sites(structure: Structure) -> list[str]:
-    """The observed sites that hold data: what a ``pyro.deterministic`` computes is none."""
-    return [site.name for site in structure.sites.values() if site.observed and not site.computed]
 
 
 class Simulator:
@@ -38,22 +35,24 @@ class Simulator:
 
     Args:
         program: a program as called, whose data give their shapes alone.
+        for_guide: a guide is to see the data, so that they must be arguments; else the program observes the simulated
+            ones wherever its own come from.
 
     Raises:
         ValueError: if there are no data, they are not found among the arguments, or the program cannot simulate what
             it scores: it has factors, or a ``poutine.scale``, or a subsample of data that share a latent.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program, self.sites = program, data_sites(program.structure)
-        _check(program.structure, self.sites)
-        self.arguments = DataArguments(program, self.sites)
+    def __init__(self, program: Program, for_guide: bool = True) -> None:
+        self.program, self.sites = program, [site.name for site in program.structure.data]
+        _check(program.structure)
+        self.arguments = DataArguments(program, self.sites) if for_guide else None
 
     @torch.no_grad()
-    def draw(self) -> Simulated:
-        """One simulation, from the random state as it is."""
+    def draw(self, given: Mapping[str, Tensor] = NOTHING) -> Simulated:
+        """One simulation, from the random state as it is, at the latents that are given."""
         structure = self.program.structure
-        nodes = sample_sites(run(poutine.uncondition(self.program.callable), structure, self.program.call, {}))
+        nodes = sample_sites(run(DrawData()(self.program.callable), structure, self.program.call, given))
         _refuse_scales(nodes, structure)
         for name in self.sites:
             _check_size(name, nodes[name]["value"], structure.observed[name])
@@ -62,26 +61,38 @@ class Simulator:
 
     def bind(self, simulated: Simulated) -> Program:
         """The program called with these data."""
-        model, structure = self.program.callable, self.program.structure
-        args, kwargs = self.arguments.with_data(simulated.data, simulated.seen)
+        model, (args, kwargs), structure = self.program.callable, self.program.call, self.program.structure
+        if self.arguments is None:
+            model = _Observe(simulated.data)(model)
+        else:
+            args, kwargs = self.arguments.with_data(simulated.data, simulated.seen)
         # The probe chooses other indices of a subsampled plate than those that the data were simulated with.
         found = replace(probe(model, structure.data_plate, args, kwargs), subsamples=structure.subsamples)
         for name in self.sites:
             _check_observed(name, found.observed[name], simulated)
+        if self.arguments is None:
+            return Program(model, args, kwargs, found)
         return Program(model, args, kwargs, found, self.program.chosen, self.program.refused)
 
 
-def _check(structure: Structure, sites: list[str]) -> None:
-    factors = [name for name in sites if structure.observed[name].numel() == 0]
-    if factors:
+class _Observe(Messenger):
+    """Observes other values."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values:
+            msg["value"], msg["is_observed"] = self.values[msg["name"]], True
+
+
+def _check(structure: Structure) -> None:
+    structure.refuse_without_data()
+    if structure.factors:
         raise ValueError(
-            f"the sites {factors} are factors: a program that is not normalised cannot simulate its data; write it "
-            f"with pyro.sample sites alone."
-        )
-    if not sites:
-        raise ValueError(
-            f"the program observes nothing: its sites {structure.latents} are all latent. Bind the view to data, as "
-            f"EnergyView(model).bind(y), that the program passes on as obs=..."
+            f"the sites {structure.factors} are factors: a program that is not normalised cannot simulate its data; "
+            f"write it with pyro.sample sites alone."
         )
     if structure.shared_latents and structure.subsampling != 1:
         raise ValueError(
@@ -91,9 +102,7 @@ def _check(structure: Structure, sites: list[str]) -> None:
 
 
 def _refuse_scales(nodes: Mapping[str, Any], structure: Structure) -> None:
-    scores = {name: nodes[name] for name in (*structure.latents, *data_sites(structure))}
-    factors = {name: torch.as_tensor(scale_without_data_plate(node, structure)) for name, node in scores.items()}
-    scaled = [name for name, factor in factors.items() if (factor != 1).any()]
+    scaled = scaled_sites({name: node for name, node in nodes.items() if not structure.sites[name].computed}, structure)
     if scaled:
         raise ValueError(
             f"the sites {scaled} are scaled, by poutine.scale or by a subsampled plate inside the data: the program "

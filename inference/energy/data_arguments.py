@@ -1,15 +1,15 @@
 """Which arguments of a program are its data, and the same arguments with other data in their place."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..energy.vectorize import Program
+from .vectorize import Program
 
-__all__ = ["DataArguments"]
+__all__ = ["DataArguments", "arguments_by_name"]
 
 
 class _Place(NamedTuple):
@@ -36,7 +36,7 @@ class DataArguments:
 
     def __init__(self, program: Program, sites: list[str]) -> None:
         self.call = program.call
-        found = list(_named_tensors(_by_name(program.callable, program.args, program.kwargs)))
+        found = list(_named_tensors(arguments_by_name(program)))
         self.places = {name: _place(name, program.structure.observed[name], found) for name in sites}
 
     @torch.no_grad()
@@ -52,13 +52,17 @@ class DataArguments:
         return args, kwargs
 
 
-def _by_name(program: Callable, args: tuple, kwargs: dict[str, Any]) -> Mapping[str, Any]:
-    """The arguments by name, as far as the program's signature tells."""
-    call = program.forward if isinstance(program, nn.Module) else program
+def arguments_by_name(program: Program) -> Mapping[str, Any]:
+    """What a program is called with, as far as its signature tells names; else ``args`` is all that have none."""
+    called: Any = program.callable
     try:
-        return inspect.signature(call).bind(*args, **kwargs).arguments
+        return (
+            inspect.signature(called.forward if isinstance(called, nn.Module) else called)
+            .bind(*program.args, **program.kwargs)
+            .arguments
+        )
     except (TypeError, ValueError):  # some callables have no signature, and wrapped ones may tell a wrong one
-        return {"args": args, **kwargs}
+        return {"args": program.args, **program.kwargs}
 
 
 def _named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:

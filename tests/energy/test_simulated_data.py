@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyrometer import EnergyView
-from pyrometer.inference.diagnostics.simulated_data import Simulator
+from pyrometer.inference.energy.simulated_data import Simulator
 
 Y = torch.tensor([0.3, -0.1, 1.2])
 PRIOR_SCALE, NOISE = 2.0, 0.5
