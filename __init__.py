@@ -28,7 +28,7 @@ from .inference.energy import (  # noqa: E402
     stable_enumeration,
     temper,
 )
-from .inference.svi import Fit, SemiSupervised, check, fit  # noqa: E402
+from .inference.svi import Fit, Marginalised, Minimised, SemiSupervised, check, fit  # noqa: E402
 from .recipes import Recipe  # noqa: E402
 
 __all__ = [
@@ -38,6 +38,8 @@ __all__ = [
     "EnergyView",
     "Fit",
     "FreeEnergy",
+    "Marginalised",
+    "Minimised",
     "Recipe",
     "Refit",
     "SemiSupervised",

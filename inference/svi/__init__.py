@@ -1,6 +1,8 @@
 """Stochastic variational inference: ``fit``, the objectives, and the check before the first step."""
 
 from .fit import Fit, fit
+from .marginalised import Marginalised
+from .minimised import Minimised
 from .nonfinite import NonFiniteLossError, NonFiniteWeightsError
 from .pair_checks import check
 from .run import add_to_summary, load_weights
@@ -8,6 +10,8 @@ from .semi_supervised import SemiSupervised
 
 __all__ = [
     "Fit",
+    "Marginalised",
+    "Minimised",
     "NonFiniteLossError",
     "NonFiniteWeightsError",
     "SemiSupervised",

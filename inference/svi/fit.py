@@ -16,9 +16,11 @@ from .compilation import check_compile, decide_on_compiling
 from .data import BATCH_SIZE, Batch
 from .device import make_fabric, set_up
 from .pair import Pair, training_mode
+from .pair_checks import no_guide
 from .parallel import together
 from .preparation import (
     build_optimizer,
+    check_guide,
     check_length,
     check_loss,
     check_schedule,
@@ -42,7 +44,7 @@ class Fit:
 
     Attributes:
         model: p(x, z), trained in place.
-        guide: q(z | x), trained in place.
+        guide: q(z | x), trained in place, or None.
         history: a row for each epoch: ``epoch``; ``steps`` so far; ``loss``, the mean over the epoch in nats per datum;
             ``rate``, the learning rate of its last step; and what ``on_epoch`` gave.
         seconds: time spent in training, over all resumes.
@@ -51,7 +53,7 @@ class Fit:
     """
 
     model: Callable
-    guide: Callable
+    guide: Callable | None
     history: list[Row]
     seconds: float
     out: Path | None = None
@@ -80,7 +82,7 @@ class Fit:
 
 def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choices, and all but three have a default
     model: Callable,
-    guide: Callable,
+    guide: Callable | None,
     data: Mapping[str, Any] | Iterable[Batch],
     *,
     objective: Any = None,
@@ -116,7 +118,8 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
 
     Args:
         model: p(x, z), any Pyro callable.
-        guide: q(z | x), likewise, with the same arguments.
+        guide: q(z | x), likewise, with the same arguments; None with an objective that infers the latents itself, such
+            as ``Minimised`` and ``Marginalised``.
         data: tensors with a common first dimension, named as the arguments of the model; or several streams by name,
             each a dict of such tensors, for an objective that takes them; or anything that gives batches which are
             such dicts, as often as it is iterated, for example a DataLoader.
@@ -190,6 +193,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
     directory = open_shared(processes, out, resume)
     seed = processes.told(lambda: check_seed(directory.seed if directory is not None and seed is None else seed))
     tempered = at_temperature(objective, beta)
+    check_guide(guide, tempered)
     batches = as_batches(data, batch_size, seed, fabric.device)
     what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
     how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
@@ -199,7 +203,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         batches = SharedBatches(batches, processes)
     if directory is not None:
         directory.describe({**what, **how, **where}, settings, {"epochs": epochs, "steps": steps})
-    pair = Pair(model, guide, tempered, fabric.device)
+    pair = Pair(model, no_guide if guide is None else guide, tempered, fabric.device)
     with preserved_random_state(), training_mode(pair), processes.quiet():
         samples = batches.samples()
         pyro.set_rng_seed(seed)

@@ -37,6 +37,7 @@ class Objective:
         enumerates: discrete sites marked for it are summed out.
         accumulates: the call adds to the gradients itself, and its result has none.
         gradient_factor: numbers to what such gradients are yet to be multiplied by, where the loss already is.
+        infers_latents: it minimises or sums over the latents itself, without a guide.
     """
 
     loss: Callable[[Callable, Callable, Batch, Numbers], Tensor]
@@ -45,6 +46,7 @@ class Objective:
     enumerates: bool = False
     accumulates: bool = False
     gradient_factor: Callable[[Numbers], float | Tensor] | None = None
+    infers_latents: bool = False
 
     @property
     def uses_progress(self) -> bool:
@@ -80,11 +82,9 @@ def as_objective(objective: Any) -> Objective:
         )
     loss = functools.partial(_with_numbers, objective)
     numbers = getattr(objective, "numbers", None)
-    if numbers is not None:
-        return Objective(loss, numbers)
-    if "progress" in inspect.signature(objective).parameters:
-        return Objective(loss, _progress)
-    return Objective(loss)
+    if numbers is None:
+        numbers = _progress if "progress" in inspect.signature(objective).parameters else no_numbers
+    return Objective(loss, numbers, infers_latents=getattr(objective, "infers_latents", False))
 
 
 def _progress(progress: float) -> dict[str, float]:

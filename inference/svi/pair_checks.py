@@ -16,9 +16,13 @@ from torch import nn
 from ..energy.structure import sample_sites
 from .random_state import preserved_random_state
 
-__all__ = ["check", "is_enumerated", "latent_sites", "module_of", "preserved_buffers", "traces"]
+__all__ = ["check", "is_enumerated", "latent_sites", "module_of", "no_guide", "preserved_buffers", "traces"]
 
 Site = dict[str, Any]
+
+
+def no_guide(*args: Any, **kwargs: Any) -> None:
+    """In the place of a guide where the objective infers the latents itself."""
 
 
 def check(model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> None:
@@ -86,7 +90,8 @@ def _traces(model: Callable, guide: Callable, args: tuple, kwargs: dict[str, Any
         # The model may have choked on a value of the guide; if so, the comparison of sites tells why.
         _compare_sites(poutine.trace(model).get_trace(*args, **kwargs), guide_trace)
         raise
-    _compare_sites(model_trace, guide_trace)
+    if guide is not no_guide:
+        _compare_sites(model_trace, guide_trace)
     for role, trace in (("model", model_trace), ("guide", guide_trace)):
         _check_log_probs(role, trace)
     return model_trace, guide_trace

@@ -13,6 +13,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from .data import Batch, parts, row_count
+from .objective import Objective
 from .pair import Pair
 from .pair_checks import latent_sites, preserved_buffers, traces
 from .random_state import preserved_random_state
@@ -20,6 +21,7 @@ from .scaling import check_global_latents, full_size
 
 __all__ = [
     "build_optimizer",
+    "check_guide",
     "check_length",
     "check_loss",
     "check_schedule",
@@ -35,6 +37,17 @@ def check_length(epochs: int | None, steps: int | None) -> None:
     for name, length in (("epochs", epochs), ("steps", steps)):
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise ValueError(f"{name} must be a positive integer, got {length!r}.")
+
+
+def check_guide(guide: Callable | None, objective: Objective) -> None:
+    """A program, or None exactly where the objective infers the latents itself."""
+    if (guide is None) != objective.infers_latents:
+        raise TypeError(
+            "guide must be None with this objective, which infers the latents itself: it would never be trained."
+            if objective.infers_latents
+            else "guide must be a Pyro program with this objective; pass one, or objective=Minimised(...) or "
+            "Marginalised(...). Where every latent is enumerated, a program that samples nothing is enough."
+        )
 
 
 def check_seed(seed: Any) -> int:

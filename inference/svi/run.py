@@ -11,7 +11,7 @@ from typing import Any
 from .checkpoint import load_checkpoint, load_tensors, newest, save_checkpoint, save_tensors, write_atomically
 from .objective import as_objective
 from .pair import Pair, Weights
-from .pair_checks import traces
+from .pair_checks import no_guide, traces
 from .settings import describe, differences, versions
 
 __all__ = ["Row", "RunDirectory", "add_to_summary", "load_weights", "open_directory"]
@@ -156,13 +156,13 @@ def open_directory(out: str | Path | None, resume: bool) -> RunDirectory | None:
     return RunDirectory(path, None)
 
 
-def load_weights(out: str | Path, model: Callable, guide: Callable, **batch: Any) -> None:
+def load_weights(out: str | Path, model: Callable, guide: Callable | None, **batch: Any) -> None:
     """Put the weights of a run into a model and a guide; of an unfinished run, those of its newest checkpoint.
 
     Args:
         out: the folder of the run.
         model: p(x, z), built as it was for the run.
-        guide: q(z | x), likewise.
+        guide: q(z | x), likewise; None where there was none.
         **batch: a batch of data, for programs that make their parameters at the first call: an AutoGuide, or plain
             functions with ``pyro.param``.
 
@@ -177,9 +177,9 @@ def load_weights(out: str | Path, model: Callable, guide: Callable, **batch: Any
         weights = load_checkpoint(checkpoint)["weights"]
     else:
         raise FileNotFoundError(f"out={str(out)!r} must be the folder of a run, but has no weights and no checkpoint.")
-    pair = Pair(model, guide, as_objective(None))
+    pair = Pair(model, guide or no_guide, as_objective(None))
     if batch:
-        for trace in traces(model, guide, **batch):
+        for trace in traces(*pair.programs, **batch):
             pair.note_parameters(trace)
     pair.load(weights)
 
