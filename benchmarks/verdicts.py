@@ -20,7 +20,7 @@ from pyro.infer.autoguide import AutoDelta, AutoIAFNormal, AutoMultivariateNorma
 from pyro.infer.autoguide.initialization import init_to_median
 
 from pyrometer import Diagnosis, EnergyView, diagnose, fit
-from pyrometer.inference.diagnostics.findings import off_by
+from pyrometer.inference.diagnostics.discrepancy import off_by
 from pyrometer.inference.diagnostics.moments import TOLERABLE_RATIO, TOLERABLE_SHIFT
 
 from .posteriors import POSTERIORS, Posterior, folder

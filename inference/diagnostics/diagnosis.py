@@ -15,22 +15,9 @@ from ..energy.log_weights import PointMass
 from ..energy.view import BoundView
 from .active_units import active_units
 from .arviz_groups import values_of
+from .discrepancy import corrected_off, off_by
 from .discrete_draws import draw_discrete
-from .findings import (
-    Finding,
-    Level,
-    beside_reference,
-    corrected_off,
-    explained,
-    off_by,
-    on_funnels,
-    on_gaps,
-    on_labels,
-    on_predictions,
-    on_push,
-    on_reference,
-    on_units,
-)
+from .findings import Finding, Level, on_funnels, on_labels, on_predictions, on_push, on_reference, on_units
 from .importance_resampling import resampled
 from .inference_data import drawn_groups
 from .label_calibration import label_calibration
@@ -40,6 +27,7 @@ from .predictive_checks import predictive_checks
 from .push import push
 from .reference import Reference, reference_draws
 from .reparameterisation import funnels
+from .verdict import beside_reference, explained, on_gaps
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -63,7 +51,9 @@ class Diagnosis:
         unreliable: for how many data (or 1, of the whole) it is above the limit.
         tables: the numbers, by name, those that apply: ``gaps`` of ``elbo_gap`` (F_1, -ELBO, the gap, ``pareto_k``,
             ``ess``); ``moments``: the guide's beside those by importance weights, and ``reference``: beside reference
-            draws; ``funnels``; ``units``: how active dimensions of codes are; ``predictions``; ``labels``.
+            draws; ``push``: what moving the guide gains; ``funnels``: spread and width of latents with an uncertain
+            scale; ``units``: how active dimensions of codes are; ``labels``: how often the guide's probabilities are
+            right; ``predictions``: statistics of simulated data beside those of the data.
     """
 
     level: Level

@@ -1,23 +1,17 @@
 """What tables of a diagnosis amount to, in sentences: each with the number that says so, and what to try."""
 
-import math
 from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from .active_units import ACTIVE
-from .moments import TOLERABLE_RATIO, TOLERABLE_SHIFT
+from .discrepancy import SIGMAS, off_by, worst
 
 __all__ = [
     "Finding",
     "Level",
-    "beside_reference",
-    "corrected_off",
-    "explained",
-    "off_by",
     "on_funnels",
-    "on_gaps",
     "on_labels",
     "on_predictions",
     "on_push",
@@ -28,8 +22,6 @@ __all__ = [
 Level = Literal["good", "care", "bad"]
 TOLERABLE_PUSH = 0.2
 """Nats of ELBO that moving the guide by one of its standard deviations may gain at once."""
-SIGMAS = 4.0
-"""What is off by less than so many standard errors is noise: the worst of thousands of numbers is looked at."""
 EXTREME = 0.005
 """Of a p-value, at either end."""
 
@@ -49,115 +41,6 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.said} Try: {self.remedy}" if self.remedy else self.said
-
-
-def off_by(moments: xr.Dataset) -> list[str]:
-    """What is off in a table of moments beyond tolerance and noise: the worst mean, the worst standard deviation."""
-    said = []
-    name, value, error = _worst(moments, "shift")
-    if abs(value) > max(TOLERABLE_SHIFT, SIGMAS * error):
-        said.append(f"its mean of {name} is {value:+.2f} ± {error:.2f} posterior standard deviations off")
-    name, value, error = _worst(moments, "log_ratio")
-    if abs(value) > max(math.log(TOLERABLE_RATIO), SIGMAS * error):
-        ratio = math.exp(value)
-        said.append(f"its standard deviation of {name} is {ratio:.2f} ± {ratio * error:.2f} times the posterior's")
-    return said
-
-
-def on_gaps(gaps: xr.Dataset, criterion: str, values: np.ndarray, limit: float, off: list[str]) -> Finding:
-    """Whether a guide's draws can stand for the posterior, by its weights.
-
-    Args:
-        gaps: the table of ``elbo_gap``.
-        criterion: ``"Pareto k"``, or ``"gap"`` in nats.
-        values: of it, by datum or of the whole, (N,) or (1,).
-        limit: up to which they are reliable.
-        off: what ``off_by`` says of the corrected moments.
-    """
-    if not np.isfinite(gaps.negative_elbo.item()):
-        said = "Do not take the guide's draws for the posterior: its ELBO is not finite, as some draws lie outside the "
-        return Finding("bad", f"{said}support of the program's latents; give the guide the same supports.")
-    reliable, whole, count = values <= limit, "data" not in gaps.sizes, len(values)
-    over = "the data as a whole" if whole else f"all {count} data"
-    size = 1 if whole else count
-    cost = f"{gaps.gap.item() / size:.2g} ± {gaps.gap_error.item() / size:.1g} nats{'' if whole else ' a datum'}"
-    unit = " nats" if criterion == "gap" else ""
-    most = "" if whole else "at most "
-    met = f"{criterion} is {most}{values.max():.2f}{unit} (the limit is {limit:.2f}) for {over}"
-    if values.max() == -np.inf:
-        met = f"its weights are all the same, for {over}"
-    if reliable.all() and not off:
-        said = f"The guide's draws can stand for the posterior: {met}; its ELBO lies {cost} below log p(x)."
-        return Finding("good", said)
-    if reliable.all():
-        said = f"Reweight the guide's draws before they stand for the posterior: {met}, so that weights can correct "
-        said += f"them, but as they are, {', and '.join(off)}; its ELBO lies {cost} below log p(x)."
-        return Finding("care", said, "to_arviz(view, guide, resample=True), or a more expressive guide.")
-    missed = f"{criterion} is above {limit:.2f}{unit}, up to {values.max():.2f},"
-    if whole:
-        missed = f"{criterion} is {values.max():.2f}{unit}, above {limit:.2f},"
-    if not reliable.any():
-        said = f"Do not take the guide's draws for the posterior: {missed} for {over}, and its ELBO lies {cost} or "
-        return Finding("bad", f"{said}more below log p(x).", "a more expressive guide.")
-    said = f"Take care: {missed} for {count - int(reliable.sum())} of {count} data, whose posterior the guide misses "
-    said += f"in part, while its draws can be reweighted for the others; its ELBO lies {cost} or more below log p(x)."
-    return Finding("care", said)
-
-
-def explained(main: Finding, findings: list[Finding]) -> Finding:
-    """A verdict that is not good, with the remedy for what was found; bad where the guide has not arrived."""
-    if not findings:
-        return main
-    first = findings[0]
-    if main.level == "care" and first.level == "bad":
-        said = (
-            "Do not take the guide's draws for the posterior, reweighted or not: it has not arrived, and weights are "
-        )
-        return Finding("bad", f"{said}measured where it is. {first.said} ({main.said})", first.remedy)
-    return main._replace(remedy=first.remedy) if main.level == "bad" else main
-
-
-def beside_reference(main: Finding, beside: Finding, corrected: str) -> Finding:
-    """What is concluded from the weights, once reference draws are known: they see what weights cannot.
-
-    Args:
-        main: what the weights say.
-        beside: what ``on_reference`` says.
-        corrected: what ``corrected_off`` says.
-    """
-    if main.level != "bad" and beside.level == "bad" and corrected:
-        said = f"Do not take the guide's draws for the posterior, reweighted or not. {beside.said} Even reweighted, "
-        said += (
-            f"{corrected}. The weights saw nothing of it: the guide misses a part of the posterior altogether, such as "
-        )
-        return Finding("bad", f"{said}a second mode.")
-    if main.level == "good" and beside.level == "bad":
-        said = f"Reweight the guide's draws before they stand for the posterior. {beside.said} Reweighted, means agree."
-        return Finding("care", said, "to_arviz(view, guide, resample=True), or a more expressive guide.")
-    if main.level == "bad" and beside.level == "good":
-        said = f"Take care: the guide's means and standard deviations can be trusted, its tails cannot. {beside.said} "
-        return Finding("care", f"{said}But of the weights it holds: {main.said}", main.remedy)
-    return main
-
-
-def corrected_off(moments: xr.Dataset | None, reference: xr.Dataset) -> str:
-    """Which mean is off beside the reference although weights have corrected it; nothing where none is."""
-    if moments is None:
-        return ""
-    rows = {}
-    for name in (name for name in reference if name in moments and "moment" in moments[name].dims):
-        own, known = moments[name], reference[name]
-        corrected, mean, sd = (
-            part.sel(moment=m, drop=True) for part, m in ((own, "mean"), (known, "mean"), (known, "sd"))
-        )
-        errors = (part.sel(moment="shift_error", drop=True) for part in (own, known))
-        shift, error = (corrected - mean) / sd, sum(one**2 for one in errors) ** 0.5
-        rows[name] = xr.concat([shift, error], "moment", coords="minimal", compat="override")
-    table = xr.Dataset(rows).assign_coords(moment=["shift", "shift_error"])
-    name, value, error = _worst(table, "shift")
-    if abs(value) <= max(TOLERABLE_SHIFT, SIGMAS * error):
-        return ""
-    return f"its mean of {name} is {value:+.2f} posterior standard deviations off"
 
 
 def on_push(table: xr.Dataset | None) -> list[Finding]:
@@ -182,7 +65,7 @@ def on_reference(table: xr.Dataset) -> Finding:
     doubt = f" ({divergences} trajectories of NUTS diverged: it may have missed a narrow part)" if divergences else ""
     if off:
         return Finding("bad", f"Beside {by}, {', and '.join(off)}{doubt}.")
-    name, value, _ = _worst(table, "shift")
+    name, value, _ = worst(table, "shift")
     return Finding(
         "care" if divergences else "good",
         f"Means and standard deviations agree with {by}: the worst mean, of {name}, is {value:+.2f} posterior standard "
@@ -258,19 +141,6 @@ def on_labels(table: xr.Dataset) -> list[Finding]:
         else:
             findings.append(Finding("good", f"{said}."))
     return findings
-
-
-def _worst(moments: xr.Dataset, moment: str) -> tuple[str, float, float]:
-    """The element that is off most, with its error: its name, as theta[3]."""
-    candidates = []
-    for name, values in moments.items():
-        if "moment" in values.dims:
-            value, error = (np.asarray(values.sel(moment=m)) for m in (moment, f"{moment}_error"))
-            size = np.where(np.isnan(value), -1.0, np.abs(value))
-            index = np.unravel_index(size.argmax(), size.shape)
-            label = f"{name}[{', '.join(map(str, index))}]" if index else str(name)
-            candidates.append((label, float(value[index]), float(error[index])))
-    return max(candidates, key=lambda one: abs(one[1]))
 
 
 def _span(p: xr.DataArray) -> str:

@@ -1,6 +1,9 @@
 """Verdicts on guides whose distance from the posterior is known."""
 
+import inspect
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pyro
@@ -8,7 +11,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyrometer import EnergyView, diagnose
+from pyrometer import Diagnosis, EnergyView, diagnose
 from pyrometer.inference.diagnostics.diagnosis import judge
 from pyrometer.inference.energy.free_energy import reliable_pareto_k
 from pyrometer.inference.energy.joined_tables import join_tables
@@ -112,3 +115,12 @@ def test_of_two_sets_of_draws_the_larger_k_counts():
     moments = found.tables["moments"]
     worse = found.tables | {"moments": moments.assign(pareto_k=moments.pareto_k + np.array([0.0, 9.0, 0.0]))}
     assert judge(worse).unreliable == 1
+
+
+def test_every_table_is_described():
+    """Against the source: each key that a table is put under there, and each name in the docstring."""
+    source = Path(inspect.getfile(diagnose)).read_text()
+    made = set(re.findall(r'(?:tables\[|tables = \{)"(\w+)"', source))
+    assert made > set(diagnose(EnergyView(model).bind(Y), guide(1.0)).tables)
+    described = (Diagnosis.__doc__ or "").partition("tables:")[2]
+    assert {name for name in made if f"``{name}``" not in described} == set()
