@@ -11,7 +11,7 @@ from ..energy.data_arguments import arguments_by_name
 from ..energy.structure import Site, Structure
 from ..energy.view import BoundView
 from .dimensions import value_dims, with_coordinates
-from .posterior_draws import part_size
+from .posterior_draws import part_sizes
 from .predictive import run_forward
 
 __all__ = [
@@ -51,7 +51,7 @@ def prior_groups(
     view: BoundView, draws: int, data: Sequence[int] | None
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     """The groups of the prior; or none, and the reason."""
-    structure, size = view.structure, part_size(view.structure)
+    structure = view.structure
     latents = [structure.sites[name] for name in structure.latents]
 
     def part(count: int) -> dict[str, list[Row]]:
@@ -60,7 +60,7 @@ def prior_groups(
         return {"prior": prior, "prior_predictive": values_of(structure.data, values)}
 
     try:
-        return joined((part(min(size, draws - start)) for start in range(0, draws, size)), view, data), {}
+        return joined((part(count) for count in part_sizes(structure, draws)), view, data), {}
     except NotImplementedError as error:  # such as an improper prior
         return {}, {"no_prior": f"the prior cannot be drawn from: {error}"}
 

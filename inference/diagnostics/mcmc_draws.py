@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..energy.view import BoundView
 from .discrete_draws import draw_discrete
-from .posterior_draws import PosteriorPart, part_size
+from .posterior_draws import PosteriorPart, part_sizes
 
 __all__ = ["by_chain", "from_mcmc"]
 
@@ -39,9 +39,10 @@ def from_mcmc(view: BoundView, mcmc: MCMC) -> tuple[Iterator[PosteriorPart], int
     chains, draws = next(iter(samples.values())).shape[:2]
 
     def parts() -> Iterator[PosteriorPart]:
-        for start in range(0, chains * draws, part_size(structure)):
-            latents = {name: value[start : start + part_size(structure)] for name, value in flat.items()}
-            count = len(next(iter(latents.values())))
+        sizes = part_sizes(structure, chains * draws)
+        for values in zip(*(value.split(sizes) for value in flat.values()), strict=True):
+            latents = dict(zip(flat, values, strict=True))
+            count = len(values[0])
             yield PosteriorPart({**latents, **draw_discrete(view.program, latents, count)}, None, False)
 
     return parts(), chains

@@ -1,5 +1,6 @@
 """Draws of every latent from a guide, a part at a time."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from ..energy.structure import Structure
 from ..energy.view import BoundView
 from .discrete_draws import draw_discrete
 
-__all__ = ["PosteriorPart", "from_guide", "part_size"]
+__all__ = ["PosteriorPart", "from_guide", "part_sizes"]
 
 ELEMENTS = 5_000_000
 """Of a part's draws of all sites together: some hundred megabytes, where the data alone are not larger."""
@@ -28,10 +29,15 @@ class PosteriorPart(NamedTuple):
     by_datum: bool
 
 
-def part_size(structure: Structure) -> int:
-    """How many draws are held at once; at least 2, to tell a point mass from a draw."""
+def part_sizes(structure: Structure, draws: int) -> list[int]:
+    """How many draws are held at once, in parts that differ by one at most.
+
+    With 2 draws or more no part has just one, which could not tell a point mass from a draw: were 2 the most, 3 draws
+    could not be shared out, and so 3 are always allowed.
+    """
     own = sum(site.shape.numel() for site in structure.sites.values())
-    return max(2, ELEMENTS // max(1, own))
+    parts = math.ceil(draws / max(3, ELEMENTS // max(1, own)))
+    return [(draws + part) // parts for part in range(parts)]
 
 
 def from_guide(view: BoundView, guide: Callable, draws: int, sum_discrete: bool) -> Iterator[PosteriorPart]:
@@ -45,14 +51,7 @@ def from_guide(view: BoundView, guide: Callable, draws: int, sum_discrete: bool)
             them, and then come from their exact conditional too.
     """
     problem = Problem(view.program, 1.0, "lebesgue", {})
-    size = part_size(view.structure)
-    sizes = [size] * (draws // size)
-    rest = draws - sum(sizes)
-    if rest == 1 and sizes:
-        sizes[-1] += 1
-    elif rest:
-        sizes.append(rest)
-    for count in sizes:
+    for count in part_sizes(view.structure, draws):
         if sum_discrete:
             weights, _ = importance_log_weights(problem, guide, count)
         else:
