@@ -1,8 +1,6 @@
 """From a guide to ArviZ, and to a judgement of the guide."""
 
-from .calibration import Calibration, calibrate
-from .calibration_plot import plot_calibration
-from .calibration_trials import Refit
+from .calibration import Calibration, Refit, calibrate, plot_calibration
 from .diagnosis import Diagnosis, diagnose
 from .diagnosis_plots import plot_moments, plot_pareto_k, plot_reliability, plot_units
 from .findings import Finding

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from .calibration_trials import TARP
-from .rank_bands import POINTS, RankBand, ecdf
+from ..rank_bands import POINTS, RankBand, ecdf
 from .ranked_quantities import LOG_JOINT, LOG_LIKELIHOOD
+from .trials import TARP
 
 __all__ = ["coverage", "describe_failure", "describe_pass"]
 

@@ -5,7 +5,12 @@ import pyro.distributions as dist
 import torch
 
 from pyrometer import EnergyView
-from pyrometer.inference.diagnostics.ranked_quantities import LOG_JOINT, LOG_LIKELIHOOD, Quantities, randomised_pit
+from pyrometer.inference.diagnostics.calibration.ranked_quantities import (
+    LOG_JOINT,
+    LOG_LIKELIHOOD,
+    Quantities,
+    randomised_pit,
+)
 from pyrometer.inference.energy.scoring import Term
 
 Y = torch.tensor([0.3, -0.1, 1.2], dtype=torch.float64)

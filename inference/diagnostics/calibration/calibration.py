@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from ..energy.view import BoundView
-from ..svi.random_state import preserved_random_state
-from .calibration_trials import TARP, Refit, Trials
-from .calibration_verdict import coverage, describe_failure, describe_pass
+from ...energy.view import BoundView
+from ...svi.random_state import preserved_random_state
+from ..rank_bands import RankBand, departure, ecdf, p_value, rank_band
 from .forked_repeats import repeated
-from .rank_bands import RankBand, departure, ecdf, p_value, rank_band
 from .ranked_quantities import Quantities
+from .trials import TARP, Refit, Trials
+from .verdict import coverage, describe_failure, describe_pass
 
 __all__ = ["Calibration", "calibrate"]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from ..svi.random_state import preserved_random_state
+from ...svi.random_state import preserved_random_state
 
 __all__ = ["repeated"]
 

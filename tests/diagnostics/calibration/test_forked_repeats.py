@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from pyrometer.inference.diagnostics import forked_repeats
-from pyrometer.inference.diagnostics.forked_repeats import repeated
+from pyrometer.inference.diagnostics.calibration import forked_repeats
+from pyrometer.inference.diagnostics.calibration.forked_repeats import repeated
 
 
 def children():

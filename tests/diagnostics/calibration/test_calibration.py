@@ -11,10 +11,10 @@ from scipy.stats import binom
 
 from pyrometer import EnergyView
 from pyrometer.inference.diagnostics.calibration import calibrate
-from pyrometer.inference.diagnostics.calibration_trials import TARP, Refit
-from pyrometer.inference.diagnostics.calibration_verdict import describe_failure
+from pyrometer.inference.diagnostics.calibration.ranked_quantities import LOG_JOINT, LOG_LIKELIHOOD
+from pyrometer.inference.diagnostics.calibration.trials import TARP, Refit
+from pyrometer.inference.diagnostics.calibration.verdict import describe_failure
 from pyrometer.inference.diagnostics.rank_bands import p_value
-from pyrometer.inference.diagnostics.ranked_quantities import LOG_JOINT, LOG_LIKELIHOOD
 from pyrometer.inference.svi.random_state import get_random_state
 
 RARE = 2e-5  # the failure rate of a true claim

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from pyrometer.inference.diagnostics.calibration.ranked_quantities import randomised_pit
+from pyrometer.inference.diagnostics.calibration.tarp import References, distances
 from pyrometer.inference.diagnostics.rank_bands import departure, p_value
-from pyrometer.inference.diagnostics.ranked_quantities import randomised_pit
-from pyrometer.inference.diagnostics.tarp import References, distances
 
 PRIOR = torch.tensor([2.0, 0.3], dtype=torch.float64)
 NOISE = torch.tensor([0.7, 0.2], dtype=torch.float64)

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..energy.plots import new_axes
+from ...energy.plots import new_axes
+from ..rank_bands import ecdf
 from .calibration import Calibration
-from .rank_bands import ecdf
 
 __all__ = ["plot_calibration"]
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..energy.log_weights import ELEMENTS_AT_ONCE
-from ..energy.scoring import local_energy, total_energy
-from ..energy.structure import Site, Structure
-from ..energy.vectorize import Program
+from ...energy.log_weights import ELEMENTS_AT_ONCE
+from ...energy.scoring import local_energy, total_energy
+from ...energy.structure import Site, Structure
+from ...energy.vectorize import Program
 
 __all__ = ["LOG_JOINT", "LOG_LIKELIHOOD", "Quantities", "randomised_pit"]
 

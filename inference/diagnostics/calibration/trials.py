@@ -9,13 +9,13 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..energy.guide_draws import Guide
-from ..energy.log_weights import ELEMENTS_AT_ONCE
-from ..energy.simulated_data import Simulated, Simulator
-from ..energy.structure import Structure
-from ..energy.vectorize import Program
-from ..energy.view import BoundView
-from ..svi.random_state import noise_state, preserved_random_state, set_random_state
+from ...energy.guide_draws import Guide
+from ...energy.log_weights import ELEMENTS_AT_ONCE
+from ...energy.simulated_data import Simulated, Simulator
+from ...energy.structure import Structure
+from ...energy.vectorize import Program
+from ...energy.view import BoundView
+from ...svi.random_state import noise_state, preserved_random_state, set_random_state
 from .ranked_quantities import Quantities, randomised_pit
 from .tarp import References, distances
 
