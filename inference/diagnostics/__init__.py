@@ -2,7 +2,7 @@
 
 from .calibration import Calibration, Refit, calibrate, plot_calibration
 from .diagnosis import Diagnosis, diagnose
-from .diagnosis_plots import plot_moments, plot_pareto_k, plot_reliability, plot_units
+from .diagnosis_plots import plot_loo_pit, plot_moments, plot_pareto_k, plot_reliability, plot_units
 from .findings import Finding
 from .inference_data import to_arviz
 from .predictive import simulate
@@ -19,6 +19,7 @@ __all__ = [
     "noncentered",
     "nuts_draws",
     "plot_calibration",
+    "plot_loo_pit",
     "plot_moments",
     "plot_pareto_k",
     "plot_reliability",

@@ -17,12 +17,13 @@ from .active_units import active_units
 from .arviz_groups import values_of
 from .discrepancy import corrected_off, off_by
 from .discrete_draws import draw_discrete
-from .findings import Finding, Level, on_funnels, on_labels, on_predictions, on_push, on_reference, on_units
+from .findings import Finding, Level, on_funnels, on_labels, on_loo_pit, on_predictions, on_push, on_reference, on_units
 from .importance_resampling import resampled
 from .inference_data import drawn_groups
 from .label_calibration import label_calibration
+from .loo_pit import loo_pit
 from .moments import reference_moments, weighted_moments
-from .predictive import run_forward
+from .predictive import run_forward, seen
 from .predictive_checks import predictive_checks
 from .push import push
 from .reference import Reference, reference_draws
@@ -53,7 +54,8 @@ class Diagnosis:
             ``ess``); ``moments``: the guide's beside those by importance weights, and ``reference``: beside reference
             draws; ``push``: what moving the guide gains; ``funnels``: spread and width of latents with an uncertain
             scale; ``units``: how active dimensions of codes are; ``labels``: how often the guide's probabilities are
-            right; ``predictions``: statistics of simulated data beside those of the data.
+            right; ``predictions``: statistics of simulated data beside those of the data; ``loo_pit``: where each datum
+            lies in what is predicted of it from the others.
     """
 
     level: Level
@@ -135,7 +137,10 @@ def diagnose(
     tables["units"] = active_units(posterior, groups["prior"], view.plate) if "prior" in groups else xr.Dataset()
     if labels:
         tables["labels"] = label_calibration(view, guide, labels)
-    tables["predictions"] = _predictions(groups)
+    if "observed_data" in groups:
+        groups = _only_seen(view, groups)
+        tables["predictions"] = _predictions(groups)
+        tables["loo_pit"] = loo_pit(view, groups)
     return judge({name: table for name, table in tables.items() if table})
 
 
@@ -161,7 +166,9 @@ def judge(tables: Mapping[str, xr.Dataset]) -> Diagnosis:
         main = beside_reference(main, findings[0], corrected_off(tables.get("moments"), tables["reference"]))
     rules = {"units": on_units, "labels": on_labels}
     if main.level != "bad":  # else what is simulated is the guide's fault
-        rules["predictions"] = on_predictions
+        rules |= {"predictions": on_predictions, "loo_pit": on_loo_pit}
+    elif "pareto_k" not in tables.get("loo_pit", xr.Dataset()):  # which no guide has a part in
+        rules |= {"loo_pit": on_loo_pit}
     for name, rule in rules.items():
         findings += rule(tables[name]) if name in tables else []
     reweighted = main.level if unreliable or main.level == "bad" else "good"
@@ -197,11 +204,19 @@ def _points(view: BoundView, guide: Callable) -> xr.Dataset:
 
 def _predictions(groups: dict[str, xr.Dataset]) -> xr.Dataset:
     """Of the posterior where weights can correct the guide's draws, else of the guide."""
-    if "observed_data" not in groups or "posterior_predictive" not in groups:
+    if "posterior_predictive" not in groups:
         return xr.Dataset()
     anew, k = resampled(groups)
     groups = anew if k <= reliable_pareto_k(groups["posterior"].sizes["draw"]) else groups
     return predictive_checks(groups["posterior_predictive"], groups["observed_data"])
+
+
+def _only_seen(view: BoundView, groups: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """The data, and what is simulated of them, nan where a mask leaves them out."""
+    where = seen(view, {name: value[0] for name, value in _as_draws(view, groups["posterior"]).items()})
+    for name in {"observed_data", "posterior_predictive", "prior_predictive"} & groups.keys():
+        groups = groups | {name: groups[name].assign({site: groups[name][site].where(where[site]) for site in where})}
+    return groups
 
 
 def _as_draws(view: BoundView, posterior: xr.Dataset) -> dict[str, Tensor]:

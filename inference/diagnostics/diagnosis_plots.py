@@ -1,4 +1,4 @@
-"""Pictures of a diagnosis: Pareto k of each datum, how active units are, whether probabilities are frequencies."""
+"""Pictures of a diagnosis: Pareto k, moments, how active units are, and what should be frequencies and uniform."""
 
 import numpy as np
 import xarray as xr
@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from ..energy.plots import new_axes
 from .active_units import ACTIVE
 from .diagnosis import Diagnosis
+from .ecdf_lines import draw_ecdfs
+from .loo_pit import LEVEL, pit_band
 from .moments import element_rows
 
-__all__ = ["plot_moments", "plot_pareto_k", "plot_reliability", "plot_units"]
+__all__ = ["plot_loo_pit", "plot_moments", "plot_pareto_k", "plot_reliability", "plot_units"]
 
 GOOD, BAD, LIMIT = "#0072b2", "#d55e00", "#000000"
 MOST = 25
@@ -101,4 +103,20 @@ def plot_reliability(labels: xr.Dataset, site: str, ax: Axes | None = None) -> A
     ax.set(xlabel=f"confidence in {site}", ylabel="accuracy")
     ax.legend(framealpha=0.9, fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def plot_loo_pit(table: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """The ECDF of u minus u, u being where each datum lies in what is predicted of it from the others.
+
+    Above zero at the left and below at the right, the model predicts too narrowly; the other way round, too widely;
+    above zero throughout, it predicts too high; below, too low. The worst five quantities have names.
+
+    Args:
+        table: ``loo_pit`` of a diagnosis.
+        ax: axes to draw into.
+    """
+    ax = new_axes((7.5, 4.0)) if ax is None else ax
+    draw_ecdfs(ax, table, pit_band(table), f"{100 * LEVEL:g} % band of all {table.sizes['quantity']}")
+    ax.set_xlabel("$u$, part of the predictions below the datum")
     return ax

@@ -5,14 +5,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
+from ..energy.free_energy import reliable_pareto_k
 from .active_units import ACTIVE
 from .discrepancy import SIGMAS, off_by, worst
+from .loo_pit import LEVEL
+from .uniformity import NOMINAL, coverage, misfit, p_in_words
 
 __all__ = [
     "Finding",
     "Level",
     "on_funnels",
     "on_labels",
+    "on_loo_pit",
     "on_predictions",
     "on_push",
     "on_reference",
@@ -24,6 +28,18 @@ TOLERABLE_PUSH = 0.2
 """Nats of ELBO that moving the guide by one of its standard deviations may gain at once."""
 EXTREME = 0.005
 """Of a p-value, at either end."""
+TOLERABLE_PART = 0.1
+"""Of the data, whose weights without them may be unreliable."""
+ROUNDING = 1e-12
+"""Of a p-value: below, the departure says which is the least."""
+PREDICTED = {
+    "above": ("lies too low: {share:.1f} % of {count} data lie above its middle", "another mean"),
+    "below": ("lies too high: {share:.1f} % of {count} data lie below its middle", "another mean"),
+    "outside": ("is too narrow: its central 90 % hold {share:.1f} % of {count} data", "wider noise"),
+    "inside": ("is too wide: its central 90 % hold {share:.1f} % of {count} data", "narrower noise"),
+    "odd": ("has the wrong shape: its central 90 % hold {share:.1f} % of {count} data", "noise of another shape"),
+}
+"""What data tell of the predictive distribution, by where in it they are too often, and what a model would need."""
 
 
 class Finding(NamedTuple):
@@ -124,6 +140,30 @@ def on_predictions(table: xr.Dataset) -> list[Finding]:
         means = "mean, standard deviation, minimum and maximum"
         findings.append(Finding("good", f"Simulated data have the {means} of the data (p from {_span(table.p)})."))
     return findings
+
+
+def on_loo_pit(table: xr.Dataset) -> list[Finding]:
+    """Whether each datum lies where the model predicts it from the others."""
+    count, doubt = table.sizes["data"], ""
+    if "pareto_k" in table:
+        limit = reliable_pareto_k(table.attrs["draws"])
+        poor = int((~(table.pareto_k <= limit)).sum())
+        doubt = f"; without it, Pareto k is above {limit:.2f} for {poor} of {count} data" if poor else ""
+        if poor > TOLERABLE_PART * count:
+            said = "What the model predicts of a datum from the others is not known, as too many hold latents alone"
+            return [Finding("care", f"{said} (LOO-PIT{doubt}, up to {table.pareto_k.max().item():.2f}).")]
+    worst = table.isel(quantity=np.lexsort([table.departure, table.p.clip(min=ROUNDING)])[0])
+    name, u = worst["quantity"].item(), worst.pit.dropna("data").values
+    p = min(1.0, table.sizes["quantity"] * worst.p.item())
+    by = f"of {name}, each predicted from the others (LOO-PIT, p {p_in_words(p)}{doubt})"
+    if p > 1 - LEVEL:
+        share = 100 * coverage(u, NOMINAL)
+        said = f"Data lie where the model predicts them: its central 90 % hold {share:.1f} % of {len(u)} data"
+        return [Finding("good", f"{said} {by}.")]
+    shape, share, _ = misfit(u)
+    words, need = PREDICTED[shape]
+    said = f"The predictive distribution {words.format(share=100 * share, count=len(u))} {by}."
+    return [Finding("care", said, f"a model with {need}: this is no fault of the guide.")]
 
 
 def on_labels(table: xr.Dataset) -> list[Finding]:

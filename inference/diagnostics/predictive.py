@@ -7,13 +7,14 @@ import xarray as xr
 from torch import Tensor
 
 from ..energy.scoring import run
+from ..energy.simulated_data import seen_elements
 from ..energy.structure import sample_sites
 from ..energy.substitute import DrawData
 from ..energy.vectorize import Program, beside_plates, from_plates
 from ..energy.view import BoundView
 from .dimensions import value_dims, with_coordinates
 
-__all__ = ["run_forward", "simulate"]
+__all__ = ["run_forward", "seen", "simulate"]
 
 
 @torch.no_grad()
@@ -47,3 +48,18 @@ def simulate(view: BoundView) -> xr.Dataset:
     sites = [site for site in view.structure.sites.values() if site.shape.numel() > 0]
     rows = {site.name: (value_dims(site), values[site.name][0].numpy()) for site in sites}
     return with_coordinates(xr.Dataset(rows), view.structure)
+
+
+@torch.no_grad()
+def seen(view: BoundView, latents: Mapping[str, Tensor]) -> xr.Dataset:
+    """Which elements of the data no mask leaves out; of the sites alone that have a mask.
+
+    Args:
+        view: a bound view.
+        latents: a value of every latent, in the site's own shape.
+    """
+    structure = view.structure
+    nodes = sample_sites(run(view.program.callable, structure, view.program.call, latents))
+    masked = [site for site in structure.data if not seen_elements(nodes[site.name]).all()]
+    rows = {site.name: (value_dims(site), seen_elements(nodes[site.name]).numpy()) for site in masked}
+    return xr.Dataset(rows)

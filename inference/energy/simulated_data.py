@@ -15,7 +15,7 @@ from .structure import Structure, probe, sample_sites
 from .substitute import DrawData
 from .vectorize import Program
 
-__all__ = ["Simulated", "Simulator"]
+__all__ = ["Simulated", "Simulator", "seen_elements"]
 
 
 class Simulated(NamedTuple):
@@ -57,7 +57,7 @@ class Simulator:
         for name in self.sites:
             _check_size(name, nodes[name]["value"], structure.observed[name])
         latents, data = ({name: nodes[name]["value"] for name in names} for names in (structure.latents, self.sites))
-        return Simulated(latents, data, {name: _seen(nodes[name]) for name in self.sites})
+        return Simulated(latents, data, {name: seen_elements(nodes[name]) for name in self.sites})
 
     def bind(self, simulated: Simulated) -> Program:
         """The program called with these data."""
@@ -118,7 +118,7 @@ def _check_size(name: str, value: Tensor, own: Tensor) -> None:
         )
 
 
-def _seen(node: Mapping[str, Any]) -> Tensor:
+def seen_elements(node: Mapping[str, Any]) -> Tensor:
     """Which elements of a site's value no mask leaves out."""
     value = node["value"]
     mask = torch.as_tensor(True if node["mask"] is None else node["mask"], device=value.device)

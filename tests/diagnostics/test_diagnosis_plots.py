@@ -9,8 +9,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from pyrometer import EnergyView, diagnose
-from pyrometer.inference.diagnostics import plot_moments, plot_pareto_k, plot_reliability, plot_units
+from pyrometer.inference.diagnostics import plot_loo_pit, plot_moments, plot_pareto_k, plot_reliability, plot_units
 from pyrometer.inference.diagnostics.moments import MOMENTS, element_rows
+from pyrometer.inference.diagnostics.rank_bands import rank_band
 from pyrometer.inference.diagnostics.report.diagnosis_section import diagnosis_sections, verdict_of
 
 Y = torch.linspace(-1.0, 2.0, 24, dtype=torch.float64)
@@ -87,18 +88,35 @@ def test_reliability_is_accuracy_over_confidence():
     assert line.get_ydata().tolist() == [0.3, 0.7]
 
 
+def test_the_ecdf_of_predicted_data_is_drawn_over_its_band(diagnosis):
+    """The line, read back, is the part of u at or below each point; the band is that of 24 uniform numbers."""
+    ax = plot_loo_pit(diagnosis.tables["loo_pit"])
+    u = diagnosis.tables["loo_pit"].pit.values[0]
+    line = ax.get_lines()[1]
+    at = line.get_xdata()
+    np.testing.assert_allclose(line.get_ydata()[1:-1], [(u <= point).mean() - point for point in at[1:-1]], atol=1e-12)
+    edges = ax.collections[0].get_paths()[0].vertices
+    band = rank_band(24, 0.99)
+    assert edges[:, 1].max() == pytest.approx((band.upper - band.points).max())
+    assert ax.get_legend().get_texts()[0].get_text() == "99 % band of all 1"
+
+
 def test_the_sections_of_a_page_hold_what_was_found(diagnosis):
     sections = diagnosis_sections(diagnosis, ": run")
     assert [section.title for section in sections] == [
         "The guide: run",
         "What the codes carry: run",
         "Simulated data: run",
+        "Data predicted from the others: run",
     ]
     first = sections[0].tables[0].rows[0]
     assert first[0] == "z[3]"
     assert first[-1] < 0.75  # sd ratio
     assert "23" not in sections[0].pictures[0].alt.split(";")[1]
     assert sections[0].pictures[0].alt.startswith("Pareto k of 24 data; 1 are above")
+    (left_out,) = sections[-1].tables[0].rows
+    u = diagnosis.tables["loo_pit"].pit.values[0]
+    assert left_out[:4] == ["y", 24, pytest.approx(u.mean()), pytest.approx((abs(u - 0.5) <= 0.25).mean())]
     verdict = verdict_of("run", diagnosis)
     assert (verdict.level, verdict.name) == ("care", "run")
     assert list(verdict.findings) == diagnosis.findings

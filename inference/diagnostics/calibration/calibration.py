@@ -9,10 +9,11 @@ import xarray as xr
 from ...energy.view import BoundView
 from ...svi.random_state import preserved_random_state
 from ..rank_bands import RankBand, departure, ecdf, p_value, rank_band
+from ..uniformity import coverage
 from .forked_repeats import repeated
 from .ranked_quantities import Quantities
 from .trials import TARP, Refit, Trials
-from .verdict import coverage, describe_failure, describe_pass
+from .verdict import describe_failure, describe_pass
 
 __all__ = ["Calibration", "calibrate"]
 

@@ -1,17 +1,12 @@
 """The picture of a calibration: how far the ECDF of each quantity's ranks is from uniform, and how far it may be."""
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from ...energy.plots import new_axes
-from ..rank_bands import ecdf
+from ..ecdf_lines import draw_ecdfs
 from .calibration import Calibration
 
 __all__ = ["plot_calibration"]
-
-MOST_NAMED = 5
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-BAND, OTHERS = "#dddddd", "#999999"
 
 
 def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
@@ -43,21 +38,10 @@ def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
         'ECDF of $u$ minus $u$'
     """
     ax = new_axes((7.5, 4.0)) if ax is None else ax
-    table, band = calibration.table, calibration.band
-    ends = np.array([0.0, *band.points, 1.0])
-    lower, upper = (np.pad(edge - band.points, 1) for edge in (band.lower, band.upper))
+    table = calibration.table
     of_all = f"{100 * calibration.level:g} % band of all {table.sizes['quantity']}"
-    ax.fill_between(ends, lower, upper, color=BAND, linewidth=0, label=of_all)
-    ax.axhline(0.0, color="black", linewidth=0.8)
-    worst_first = np.argsort(table.departure.values, kind="stable")
-    lines = np.pad(ecdf(table.pit.values) - band.points, ((0, 0), (1, 1)))
-    for index in worst_first[MOST_NAMED:]:
-        ax.plot(ends, lines[index], color=OTHERS, linewidth=0.6, alpha=0.7)
-    for index, colour in zip(worst_first, COLOURS, strict=False):
-        ax.plot(ends, lines[index], color=colour, linewidth=1.6, label=str(table.quantity.values[index]))
-    ax.set(xlabel="$u$, rank of the truth among the draws", ylabel="ECDF of $u$ minus $u$", xlim=(0.0, 1.0))
+    draw_ecdfs(ax, table, calibration.band, of_all)
+    ax.set_xlabel("$u$, rank of the truth among the draws")
     ranks = f"{table.sizes['rank']} ranks among {table.attrs['draws']} draws"
     ax.set_title(f"{'passes' if calibration.passed else 'rejected'}: {ranks}", fontsize="medium")
-    ax.legend(frameon=False, fontsize="medium", loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the lines
-    ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -3,7 +3,6 @@ r"""What is ranked of each draw: the elements of the latents, log p(x, z) and lo
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from ...energy.log_weights import ELEMENTS_AT_ONCE
 from ...energy.scoring import local_energy, total_energy
 from ...energy.structure import Site, Structure
 from ...energy.vectorize import Program
+from ..dimensions import data_axis, element_names
 
 __all__ = ["LOG_JOINT", "LOG_LIKELIHOOD", "Quantities", "randomised_pit"]
 
@@ -77,7 +77,7 @@ class Quantities:
     @property
     def names(self) -> list[str]:
         """Of what ``values`` has in its last dimension: ``SITE`` or ``SITE[i, j]``, without the data plate's index."""
-        latents = [self._element_names(self.structure.sites[name]) for name in self.structure.latents]
+        latents = [element_names(self.structure.sites[name], self.structure) for name in self.structure.latents]
         return [*(name for names in latents for name in names), LOG_JOINT, LOG_LIKELIHOOD]
 
     def values(self, program: Program, latents: Mapping[str, Tensor], datum: int) -> Tensor:
@@ -94,22 +94,13 @@ class Quantities:
         return torch.cat([part.to("cpu", torch.float64) for part in parts], -1)
 
     def _by_posterior(self, site: Site, value: Tensor, datum: int | None) -> Tensor:
-        axis = self._data_axis(site)
+        axis = data_axis(site, self.structure)
         if axis is None or (datum is None and not self.by_datum):
             return value.reshape(len(value), 1, -1)
         value = value.movedim(1 + axis, 1)
         if not self.by_datum:
             value = value[:, [datum]]
         return value.reshape(len(value), self.posteriors, -1)
-
-    def _data_axis(self, site: Site) -> int | None:
-        plate = self.structure.data_plate
-        return site.batch + site.plate_dims[plate] if plate in site.plate_dims else None
-
-    def _element_names(self, site: Site) -> list[str]:
-        axis = self._data_axis(site)
-        shape = [size for place, size in enumerate(site.shape) if place != axis]
-        return [f"{site.name}{list(index)}" if index else site.name for index in np.ndindex(*shape)]
 
     def _log_densities(self, program: Program, latents: Mapping[str, Tensor]) -> Tensor:
         """log p(x, z) and log p(x | z), (S, C, 2)."""

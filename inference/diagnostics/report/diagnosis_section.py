@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..diagnosis import Diagnosis
-from ..diagnosis_plots import plot_moments, plot_pareto_k, plot_reliability, plot_units
+from ..diagnosis_plots import plot_loo_pit, plot_moments, plot_pareto_k, plot_reliability, plot_units
+from ..loo_pit import LEVEL
 from ..moments import element_rows
+from ..uniformity import coverage
 from .page import Picture, Section, Table, Verdict
 
 __all__ = ["diagnosis_sections", "figure_of", "verdict_of"]
@@ -24,14 +26,14 @@ def verdict_of(name: str, diagnosis: Diagnosis) -> Verdict:
 
 
 def diagnosis_sections(diagnosis: Diagnosis, of: str = "") -> list[Section]:
-    """Sections with the numbers of a diagnosis: the guide beside the posterior, codes, labels, simulated data.
+    """Sections with the numbers of a diagnosis: the guide beside the posterior, codes, labels, predictions.
 
     Args:
         diagnosis: of one run.
         of: what is put behind the titles, to tell runs apart.
     """
     tables = diagnosis.tables
-    makers = {"labels": _on_labels, "units": _on_units, "predictions": _on_predictions}
+    makers = {"labels": _on_labels, "units": _on_units, "predictions": _on_predictions, "loo_pit": _on_loo_pit}
     sections = [_on_the_guide(diagnosis, of)]
     return sections + [make(tables[name], of) for name, make in makers.items() if name in tables]
 
@@ -124,3 +126,27 @@ def _on_predictions(table: xr.Dataset, of: str) -> Section:
     ]
     text = "A p-value near 0 or 1 says that the model does not make such data; one near a half says little."
     return Section(f"Simulated data{of}", [text], [Table("Statistics of data and of simulations", header, rows)])
+
+
+def _on_loo_pit(table: xr.Dataset, of: str) -> Section:
+    ordered = table.sortby("departure").isel(quantity=slice(MOST_ROWS))
+    header = ["quantity", "data", "mean u", "in the central 50 %", "in the central 90 %", "p by itself"]
+    rows = []
+    for name, u, p in zip(ordered["quantity"].values, ordered.pit.values, ordered.p.values, strict=True):
+        own = u[~np.isnan(u)]
+        shares = [float(coverage(own, interval)) for interval in (0.5, 0.9)]
+        rows.append([str(name), len(own), float(own.mean()), *shares, float(p)])
+    count = table.sizes["quantity"]
+    text = (
+        "Each datum is predicted from all others, and u is the part of the predictions that lies below it (LOO-PIT): "
+        "uniform, with a mean of one half, where the model is right."
+    )
+    note = f"The {MOST_ROWS} that depart most of {count}." if count > MOST_ROWS else ""
+    alt = f"Distance of the ECDF of u from uniform for {count} quantities, over the band of {100 * LEVEL:g} %."
+    caption = (
+        "Up at the left and down at the right, the model predicts too narrowly; the other way round, too widely; above "
+        "zero throughout, too high; below, too low."
+    )
+    pictures = [Picture(figure_of(plot_loo_pit(table)), alt, caption)]
+    shown = Table("Where data lie in their predictions", header, rows, note, digits=3)
+    return Section(f"Data predicted from the others{of}", [text], [shown], pictures)

@@ -8,7 +8,8 @@ from matplotlib.colors import to_hex
 
 from pyrometer import EnergyView
 from pyrometer.inference.diagnostics.calibration import calibrate
-from pyrometer.inference.diagnostics.calibration.plot import OTHERS, plot_calibration
+from pyrometer.inference.diagnostics.calibration.plot import plot_calibration
+from pyrometer.inference.diagnostics.ecdf_lines import OTHERS
 from pyrometer.inference.diagnostics.rank_bands import POINTS
 from pyrometer.inference.energy.plots import new_axes
 
