@@ -7,15 +7,19 @@ from .findings import Finding
 from .inference_data import to_arviz
 from .predictive import simulate
 from .reference import nuts_draws
+from .reliability import reliability
 from .reparameterisation import noncentered
+from .temperature_scaling import TemperatureScaling, gibbs_probabilities, temperature_scaling
 
 __all__ = [
     "Calibration",
     "Diagnosis",
     "Finding",
     "Refit",
+    "TemperatureScaling",
     "calibrate",
     "diagnose",
+    "gibbs_probabilities",
     "noncentered",
     "nuts_draws",
     "plot_calibration",
@@ -24,6 +28,8 @@ __all__ = [
     "plot_pareto_k",
     "plot_reliability",
     "plot_units",
+    "reliability",
     "simulate",
+    "temperature_scaling",
     "to_arviz",
 ]

@@ -14,6 +14,7 @@ from .moments import element_rows
 __all__ = ["plot_loo_pit", "plot_moments", "plot_pareto_k", "plot_reliability", "plot_units"]
 
 GOOD, BAD, LIMIT = "#0072b2", "#d55e00", "#000000"
+LINES = (GOOD, BAD, "#009e73", "#cc79a7")
 MOST = 25
 """Rows of a picture."""
 
@@ -90,17 +91,27 @@ def plot_units(units: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_reliability(labels: xr.Dataset, site: str, ax: Axes | None = None) -> Axes:
-    """Accuracy over confidence of a discrete latent, in bins of as many data each; on the diagonal it is calibrated."""
+def plot_reliability(table: xr.Dataset, site: str | None = None, ax: Axes | None = None, name: str = "guide") -> Axes:
+    """Accuracy over confidence of a label, in bins of as many data each; on the diagonal it is calibrated.
+
+    Args:
+        table: of a diagnosis, ``labels``; or of ``reliability``.
+        site: the row to draw of a table over several.
+        ax: axes to draw into; those of a new figure without. Another call adds a line to them.
+        name: what the legend calls the line.
+    """
     ax = new_axes((4.5, 4.5)) if ax is None else ax
-    row = labels.sel(site=site)
-    ax.plot([0, 1], [0, 1], "--", color=LIMIT, linewidth=1, label="calibrated")
-    ax.plot(
-        row.bin_confidence, row.bin_accuracy, "o-", color=GOOD, markersize=5, label=f"guide, ECE {row.ece.item():.3f}"
-    )
-    low = min(row.bin_confidence.min().item(), row.bin_accuracy.min().item())
-    ax.set(xlim=(low - 0.02, 1.02), ylim=(low - 0.02, 1.02))
-    ax.set(xlabel=f"confidence in {site}", ylabel="accuracy")
+    row = table if site is None else table.sel(site=site)
+    before = [line for line in ax.get_lines() if line.get_label() == "calibrated"]
+    if not before:
+        ax.plot([0, 1], [0, 1], "--", color=LIMIT, linewidth=1, label="calibrated")
+    colour = LINES[(len(ax.get_lines()) - 1) % len(LINES)]
+    label = f"{name}, ECE {row.ece.item():.3f}"
+    ax.plot(row.bin_confidence, row.bin_accuracy, "o-", color=colour, markersize=5, label=label)
+    low = min(row.bin_confidence.min().item(), row.bin_accuracy.min().item()) - 0.02
+    low = min(low, ax.get_xlim()[0]) if before else low
+    ax.set(xlim=(low, 1.02), ylim=(low, 1.02))
+    ax.set(xlabel=f"confidence in {site}" if site else "confidence", ylabel="accuracy")
     ax.legend(framealpha=0.9, fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -2,7 +2,6 @@ r"""Are the guide's probabilities of a discrete latent frequencies?  ECE = sum_b
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -10,10 +9,9 @@ from torch import Tensor
 from ..energy.scoring import run
 from ..energy.structure import probe, sample_sites
 from ..energy.view import BoundView
+from .reliability import reliability
 
 __all__ = ["label_calibration"]
-
-BINS = 10
 
 
 @torch.no_grad()
@@ -33,7 +31,7 @@ def label_calibration(view: BoundView, guide: Callable, labels: Mapping[str, Ten
     Returns:
         A Dataset over ``site``: ``accuracy``, ``confidence``, ``ece``, ``ece_if_calibrated``: what the ECE of so
         many data would be, on average, if the probabilities were right; and, over ``site`` and ``bin``,
-        ``bin_accuracy`` and ``bin_confidence``.
+        ``bin_accuracy``, ``bin_confidence`` and ``bin_count``.
 
     Raises:
         ValueError: if the guide has no such discrete site, or there is not a label for each datum.
@@ -54,30 +52,10 @@ def label_calibration(view: BoundView, guide: Callable, labels: Mapping[str, Ten
             )
         traces = (run(guide, structure, view.program.call, {}) for _ in range(draws))
         probabilities = torch.stack([_probabilities(sample_sites(trace)[name]["fn"]) for trace in traces]).mean(0)
-        rows.append(_calibration(probabilities, truth))
-    columns = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    table = {key: (["site", "bin"][: value.ndim], value) for key, value in columns.items()}
-    return xr.Dataset(table, coords={"site": list(labels)})
+        rows.append(reliability(probabilities, truth))
+    return xr.concat(rows, dim="site").assign_coords(site=list(labels))
 
 
 def _probabilities(fn: torch.distributions.Distribution) -> Tensor:
     """(N, K)."""
     return fn.log_prob(fn.enumerate_support()).exp().movedim(0, -1)
-
-
-def _calibration(probabilities: Tensor, truth: Tensor) -> dict[str, np.ndarray]:
-    probabilities = probabilities.double()
-    confidence, chosen = probabilities.max(-1)
-    order = confidence.argsort()
-    confidence, right = confidence[order], (chosen == truth)[order].double()
-    bins = min(BINS, len(confidence))
-    parts = list(zip(confidence.tensor_split(bins), right.tensor_split(bins), strict=True))
-    by_bin = torch.stack([torch.stack([own.mean(), sure.mean()]) for sure, own in parts])
-    # Were the confidences right, the accuracy of a bin would be a mean of Bernoullis; |N(0, s)| has mean s sqrt(2/pi).
-    spread = torch.stack([(sure * (1 - sure)).sum().sqrt() for sure, _ in parts]).sum() / len(confidence)
-    sizes = torch.tensor([len(own) for _, own in parts])
-    ece = (sizes / len(confidence) * (by_bin[:, 0] - by_bin[:, 1]).abs()).sum()
-    found = {"accuracy": right.mean(), "confidence": confidence.mean(), "ece": ece}
-    found |= {"ece_if_calibrated": spread * (2 / torch.pi) ** 0.5}
-    found |= {"bin_accuracy": by_bin[:, 0], "bin_confidence": by_bin[:, 1]}
-    return {name: value.numpy() for name, value in found.items()}
