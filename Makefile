@@ -71,6 +71,7 @@ bench: setup
 	@$(RUN) -m benchmarks.bfloat16
 	@$(RUN) -m benchmarks.rank_calibration
 	@$(RUN) -m benchmarks.verdicts
+	@$(RUN) -m benchmarks.energy_calibration
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
 
