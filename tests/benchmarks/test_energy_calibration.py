@@ -1,9 +1,9 @@
 """The rules that choose between two systems, on energies that can be followed by hand."""
 
 import torch
-from benchmarks.energy_calibration import EnergyClassifier, chosen_right, margin_loss
 
 import pyrometer
+from pyrometer.benchmarks.energy_calibration import EnergyClassifier, chosen_right, margin_loss
 
 
 def test_a_temperature_mends_the_choice_between_systems_of_other_units():
