@@ -5,6 +5,15 @@ from .factor_analysis import FactorAnalysis
 from .gaussian_mixture import GaussianMixture
 from .grey_bernoulli import GreyBernoulli
 from .semi_supervised_vae import SemiSupervisedVAE
+from .sparse_coding import SparseCoding
 from .vae import VAE
 
-__all__ = ["VAE", "BayesianMixture", "FactorAnalysis", "GaussianMixture", "GreyBernoulli", "SemiSupervisedVAE"]
+__all__ = [
+    "VAE",
+    "BayesianMixture",
+    "FactorAnalysis",
+    "GaussianMixture",
+    "GreyBernoulli",
+    "SemiSupervisedVAE",
+    "SparseCoding",
+]
