@@ -72,6 +72,7 @@ bench: setup
 	@$(RUN) -m benchmarks.rank_calibration
 	@$(RUN) -m benchmarks.verdicts
 	@$(RUN) -m benchmarks.energy_calibration
+	@$(RUN) -m benchmarks.canyon
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
 
