@@ -7,7 +7,7 @@ import xarray as xr
 
 from ..energy.free_energy import reliable_pareto_k
 from .active_units import ACTIVE
-from .discrepancy import SIGMAS, off_by, worst
+from .discrepancy import SIGMAS, farthest, off_by
 from .loo_pit import LEVEL
 from .uniformity import NOMINAL, coverage, misfit, p_in_words
 
@@ -81,12 +81,11 @@ def on_reference(table: xr.Dataset) -> Finding:
     doubt = f" ({divergences} trajectories of NUTS diverged: it may have missed a narrow part)" if divergences else ""
     if off:
         return Finding("bad", f"Beside {by}, {', and '.join(off)}{doubt}.")
-    name, value, _ = worst(table, "shift")
-    return Finding(
-        "care" if divergences else "good",
-        f"Means and standard deviations agree with {by}: the worst mean, of {name}, is {value:+.2f} posterior standard "
-        f"deviations off{doubt}.",
+    worst = farthest(table, "shift")
+    which = (
+        f": the worst mean, of {worst.name}, is {worst.value:+.2f} posterior standard deviations off" if worst else ""
     )
+    return Finding("care" if divergences else "good", f"Means and standard deviations agree with {by}{which}{doubt}.")
 
 
 def on_funnels(table: xr.Dataset | None) -> list[Finding]:

@@ -48,6 +48,8 @@ def push(view: BoundView, guide: Callable, draws: int = 1000) -> xr.Dataset:
     chunk = max(1, ELEMENTS_AT_ONCE // size)
     parts = [_gradients(land, q, min(chunk, draws - start)) for start in range(0, draws, chunk)]
     u, gradient = (torch.cat(part).double() for part in zip(*parts, strict=True))
+    if not gradient.isfinite().all():
+        return xr.Dataset(attrs={"no_push": "the gradient of log p is nan or infinite at some draws of the guide."})
     # A guide's directions of the most and least spread: along a narrow ridge the gradient itself is mostly noise.
     names = [f"{name}[{i}]" for name in land.continuous for i in range(land.width(name))]
     directions = _directions(u[:, 0]) if land.groups == 1 else torch.eye(len(names)).double()

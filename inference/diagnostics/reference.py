@@ -11,6 +11,7 @@ from pyro.infer import MCMC, NUTS, config_enumerate
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
+from ..energy.structure import Structure
 from ..energy.view import BoundView
 from ..svi.random_state import preserved_random_state
 from .dimensions import value_dims, with_coordinates
@@ -21,6 +22,8 @@ Reference = Literal["nuts"] | MCMC | Mapping[str, Tensor]
 """What a guide can be compared with: NUTS to be run, a result of MCMC, or draws by site, (C, S, *own), C chains."""
 LONGEST = 600.0
 """Seconds that a run of NUTS may be expected to take."""
+FEWEST_DRAWS = 4
+"""Of a chain, for an effective sample size to be known."""
 GRADIENTS_A_DRAW = 15
 """What a draw of NUTS costs in many posteriors: a tree of depth 4."""
 
@@ -33,7 +36,8 @@ def reference_draws(view: BoundView, reference: Reference) -> xr.Dataset:
         reference: ``"nuts"``, which is run; the result of an MCMC run; or draws by site, (C, S, *own).
 
     Raises:
-        ValueError: if a site is none of the program's, or has another shape; or as ``nuts_draws``.
+        ValueError: if a site is no latent of the program's, has another shape, fewer than 4 draws a chain, or a value
+            that is not finite; if none is continuous; or as ``nuts_draws``.
     """
     if isinstance(reference, MCMC):
         found, attributes = reference.get_samples(group_by_chain=True), {"reference": "MCMC"}
@@ -44,18 +48,34 @@ def reference_draws(view: BoundView, reference: Reference) -> xr.Dataset:
         attributes = {"reference": "NUTS", "divergences": divergences}
     else:
         raise ValueError(f"reference must be 'nuts', the result of MCMC, or draws by site; got {reference!r}.")
+    structure = view.structure
     rows = {}
     for name, value in found.items():
-        site = view.structure.sites.get(name)
-        if site is None:
-            raise ValueError(f"reference has draws of {name!r}; the program's sites are {list(view.structure.sites)}.")
-        if value.dim() < 2 or value.shape[2:] != site.shape:
-            raise ValueError(
-                f"reference has draws of {name!r} of shape {tuple(value.shape)}; expected chains, draws, and the "
-                f"site's own, {tuple(site.shape)}."
-            )
-        rows[name] = (["chain", "draw", *value_dims(site)], value.detach().numpy())
+        _check(name, torch.as_tensor(value), structure)
+        rows[name] = (["chain", "draw", *value_dims(structure.sites[name])], torch.as_tensor(value).detach().numpy())
+    if not any(value.is_floating_point() for value in map(torch.as_tensor, found.values())):
+        continuous = [name for name in structure.latents if not structure.is_discrete(name)]
+        raise ValueError(
+            f"reference has draws of {list(found)}, none of which is continuous; those that can be compared are "
+            f"{continuous}."
+        )
     return with_coordinates(xr.Dataset(rows), view.structure).assign_attrs(attributes)
+
+
+def _check(name: str, value: Tensor, structure: Structure) -> None:
+    if name not in structure.latents:
+        raise ValueError(f"reference has draws of {name!r}; the program's latents are {structure.latents}.")
+    own = tuple(structure.sites[name].shape)
+    if value.dim() < 2 or value.shape[2:] != own or value.shape[1] < FEWEST_DRAWS:
+        raise ValueError(
+            f"reference has draws of {name!r} of shape {tuple(value.shape)}; expected chains, at least {FEWEST_DRAWS} "
+            f"draws, and the site's own, {own}."
+        )
+    if not value.isfinite().all():
+        raise ValueError(
+            f"reference has draws of {name!r} that are nan or infinite, {int((~value.isfinite()).sum())} of "
+            f"{value.numel()} numbers; leave such draws out."
+        )
 
 
 def nuts_draws(
@@ -66,12 +86,17 @@ def nuts_draws(
     Discrete latents are summed out; the caller's random state is kept.
 
     Raises:
-        ValueError: if the time of some gradients says that it would take more than ten minutes, or no latent is
-            continuous.
+        ValueError: if the time of some gradients says that it would take more than ten minutes, no latent is
+            continuous, or the data are subsampled.
     """
     structure, (args, kwargs) = view.structure, view.program.call
     if all(structure.is_discrete(name) for name in structure.latents):
         raise ValueError(f"NUTS moves continuous latents, and {structure.latents} are discrete; leave it out.")
+    if structure.subsampling != 1:
+        raise ValueError(
+            f"the plate {structure.data_plate!r} is subsampled: NUTS would see other data at every step; bind the "
+            f"program without subsampling."
+        )
     model = config_enumerate(view.program.callable)
     with preserved_random_state(), torch.enable_grad():
         pyro.set_rng_seed(seed)

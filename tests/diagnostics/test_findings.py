@@ -13,9 +13,11 @@ from pyro.infer.autoguide import AutoDelta
 
 from pyrometer import EnergyView, diagnose
 from pyrometer.inference.diagnostics.active_units import active_units
+from pyrometer.inference.diagnostics.discrepancy import farthest, off_by
 from pyrometer.inference.diagnostics.findings import on_funnels, on_labels, on_predictions, on_push, on_units
 from pyrometer.inference.diagnostics.label_calibration import label_calibration
 from pyrometer.inference.diagnostics.predictive_checks import predictive_checks
+from pyrometer.inference.diagnostics.push import push
 from pyrometer.inference.diagnostics.reference import nuts_draws, reference_draws
 
 SIGMAS = 4.3
@@ -140,8 +142,12 @@ def test_nuts_that_would_take_hours_is_refused_before_it_starts(monkeypatch):
 
 def test_references_of_another_program_are_refused():
     for wrong, words in (
-        ({"nu": torch.zeros(2, 10)}, "draws of 'nu'; the program's sites are"),
-        ({"mu": torch.zeros(10)}, r"shape \(10,\); expected chains, draws"),
+        ({"nu": torch.zeros(2, 10)}, r"draws of 'nu'; the program's latents are \['mu'\]"),
+        ({"y": torch.zeros(2, 10, 4)}, r"draws of 'y'; the program's latents are \['mu'\]"),
+        ({"mu": torch.zeros(2, 10).long()}, r"\['mu'\], none of which is continuous"),
+        ({"mu": torch.zeros(2, 3)}, r"shape \(2, 3\); expected chains, at least 4 draws"),
+        ({"mu": torch.full((2, 10), torch.nan)}, "nan or infinite, 20 of 20 numbers"),
+        ({"mu": torch.zeros(10)}, r"shape \(10,\); expected chains, at least 4 draws"),
         ("hmc", "must be 'nuts', the result of MCMC, or draws by site; got 'hmc'"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -149,6 +155,47 @@ def test_references_of_another_program_are_refused():
     mcmc = MCMC(NUTS(shared), num_samples=4)
     mcmc._samples = {"mu": torch.zeros(1, 4)}
     assert reference_draws(VIEW.bind(Y), mcmc).attrs["reference"] == "MCMC"
+
+
+def test_reference_draws_may_be_arrays_of_numpy():
+    draws = np.random.default_rng(0).normal(size=(2, 100))
+    np.testing.assert_array_equal(reference_draws(VIEW.bind(Y), {"mu": draws}).mu, draws)
+
+
+def test_nuts_refuses_subsampled_data():
+    def subsampled(y):
+        with pyro.plate("data", len(y), subsample_size=2) as index:
+            z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=y.dtype), 2.0))
+            pyro.sample("y", dist.Normal(z, 0.5), obs=y[index])
+
+    with pytest.raises(ValueError, match="plate 'data' is subsampled: NUTS would see other data"):
+        nuts_draws(EnergyView(subsampled).bind(Y), draws=10, warmup=10, chains=1)
+
+
+def test_what_is_off_is_not_hidden_by_the_noise_of_another_element_nor_by_nan():
+    """b is 0.5 off beyond doubt; a may be 0.9 off or not at all, c has no spread."""
+    rows = {"c": [np.nan, np.nan, np.nan, np.nan], "a": [0.9, 0.4, 0.8, 0.4], "b": [0.5, 0.01, -0.5, 0.01]}
+    names = ["shift", "shift_error", "log_ratio", "log_ratio_error"]
+    moments = xr.Dataset({name: ("moment", row) for name, row in rows.items()}, {"moment": names})
+    mean, spread = off_by(moments)
+    assert mean == "its mean of b is +0.50 ± 0.01 posterior standard deviations off"
+    assert spread.startswith("its standard deviation of b is 0.61 ± 0.01")
+    assert off_by(moments[["a", "c"]]) == off_by(moments[["c"]]) == []
+    assert farthest(moments, "shift").name == "a"
+    assert farthest(moments[["c"]], "shift") is None
+
+
+def test_a_gradient_that_is_not_finite_gives_no_push():
+    """The slope of the root below 0 is nan, times 0, where the guide has a part of its draws."""
+
+    def edge(y):
+        mu = pyro.sample("mu", dist.Normal(torch.zeros((), dtype=y.dtype), PRIOR))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(torch.where(mu > 0.0, mu.sqrt(), 0.0), NOISE), obs=y)
+
+    table = push(EnergyView(edge).bind(Y), guide(-3.0))
+    assert "push" not in table
+    assert "nan or infinite" in table.attrs["no_push"]
 
 
 def test_infinite_weights_are_refused_with_their_number():
