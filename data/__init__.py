@@ -1,7 +1,8 @@
-"""Digit images as tensors by site name, and the splits that training needs."""
+"""Data as tensors by site name: digit images with the splits that training needs, and curves in the plane."""
 
 from .checks import check_images
 from .digits import digits
+from .horn import ellipse, horn, horn_radii, pen
 from .images import ImageDataset, TrainTest
 from .mnist import mnist
 from .splits import SemiSupervisedSplit, semi_supervised_split, train_test_split
@@ -12,7 +13,11 @@ __all__ = [
     "TrainTest",
     "check_images",
     "digits",
+    "ellipse",
+    "horn",
+    "horn_radii",
     "mnist",
+    "pen",
     "semi_supervised_split",
     "train_test_split",
 ]

@@ -1,8 +1,18 @@
 """Neural guides q(z | x): Pyro programs that propose latents."""
 
+from .angle import Angle, ConditionalAngle
 from .digit_and_style import DigitAndStyle
 from .gaussian_encoder import GaussianEncoder
 from .linear_gaussian import LinearGaussian
 from .responsibilities import Responsibilities
+from .wrapped_normal import WrappedNormal
 
-__all__ = ["DigitAndStyle", "GaussianEncoder", "LinearGaussian", "Responsibilities"]
+__all__ = [
+    "Angle",
+    "ConditionalAngle",
+    "DigitAndStyle",
+    "GaussianEncoder",
+    "LinearGaussian",
+    "Responsibilities",
+    "WrappedNormal",
+]

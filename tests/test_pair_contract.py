@@ -10,8 +10,9 @@ import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 
 from pyrometer import EnergyView, check
-from pyrometer.guides import DigitAndStyle, GaussianEncoder, LinearGaussian, Responsibilities
-from pyrometer.models import VAE, FactorAnalysis, GaussianMixture, SemiSupervisedVAE
+from pyrometer.guides import Angle, ConditionalAngle, DigitAndStyle, GaussianEncoder, LinearGaussian, Responsibilities
+from pyrometer.models import VAE, Ellipse, FactorAnalysis, GaussianMixture, Horn, SemiSupervisedVAE
+from pyrometer.networks import CurveDecoder
 
 
 class Case(NamedTuple):
@@ -52,6 +53,24 @@ def cases():
             GaussianEncoder((8, 9), latents=3, hidden=6),
             {"image": torch.rand(5, 8, 9)},
             {"code": (5, 3), "image": (5, 8, 9)},
+        ),
+        "ellipse": Case(
+            Ellipse((2.0, 1.5), scale=0.6),
+            Angle(hidden=6),
+            {"point": torch.randn(5, 2)},
+            {"angle": (5,), "point": (5, 2)},
+        ),
+        "horn": Case(
+            Horn(scale=0.6),
+            ConditionalAngle(hidden=6),
+            {"x": torch.rand(5), "point": torch.randn(5, 2)},
+            {"angle": (5,), "point": (5, 2)},
+        ),
+        "curve": Case(
+            Horn(CurveDecoder(hidden=7, harmonics=2), scale=0.6),
+            ConditionalAngle(hidden=6),
+            {"x": torch.rand(5), "point": torch.randn(5, 2)},
+            {"angle": (5,), "point": (5, 2)},
         ),
     }
 

@@ -2,6 +2,7 @@
 
 from .comparison import compare
 from .energy_plot import plot_energy
+from .force import force, plot_force
 from .free_energy import FreeEnergy
 from .free_energy_map import plot_free_energy_map
 from .plots import plot_free_energy, plot_gaps, plot_heat_capacity
@@ -14,7 +15,9 @@ __all__ = [
     "EnergyView",
     "FreeEnergy",
     "compare",
+    "force",
     "plot_energy",
+    "plot_force",
     "plot_free_energy",
     "plot_free_energy_map",
     "plot_gaps",

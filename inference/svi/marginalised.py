@@ -1,17 +1,15 @@
 r"""Training at a temperature without a guide:  F_beta(x) = -(1/beta) log mean over k of exp(-beta E(x, z_k))."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from ..energy import BoundView, EnergyView
-from ..energy.scoring import global_energy, local_energy
-from ..energy.structure import Site
+from ..energy import EnergyView
+from ..energy.latent_points import energies_at, free_energy_at
 
-__all__ = ["Marginalised", "energies_at"]
+__all__ = ["Marginalised"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Marginalised:
     equation 19. The trapezoidal rule on a circle: L. N. Trefethen, J. A. C. Weideman (2014), SIAM Review 56.
 
     Example:
-        >>> import pyro, torch, pyro.distributions as dist
+        >>> import math, pyro, torch, pyro.distributions as dist
         >>> from pyrometer import fit
         >>> class Circle(torch.nn.Module):
         ...     def __init__(self):
@@ -63,35 +61,4 @@ class Marginalised:
         """F_beta of a batch, a scalar with gradient."""
         bound = EnergyView(model, self.plate).bind(**batch)
         energy, rest = energies_at(bound, self.points)
-        free_energy = (math.log(len(energy)) - (-beta * energy).logsumexp(0)) / beta
-        return bound.structure.subsampling * free_energy.sum() + rest
-
-
-def energies_at(bound: BoundView, points: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The energies of every datum at every point, (K, N), and that of the sites outside the data plate, ().
-
-    Raises:
-        ValueError: as ``Marginalised``.
-    """
-    structure = bound.structure
-    if structure.data_plate is None or structure.shared_latents:
-        raise ValueError(
-            f"the latents {structure.shared_latents} lie outside the data plate {structure.data_plate!r}: they couple "
-            f"the data, and cannot be inferred datum by datum; put them into it, or train with a guide."
-        )
-    terms = bound.program.terms({name: _everywhere(points, structure.sites[name]) for name in structure.latents})
-    energy = local_energy(terms)
-    return energy, global_energy(terms, energy.shape[:1])[0]
-
-
-def _everywhere(points: Mapping[str, Tensor], site: Site) -> Tensor:
-    """The points of a site, (K, *event_shape), at every element of its plates, (K, *site.shape)."""
-    event_shape = site.shape[site.batch :]
-    if site.name not in points or points[site.name].shape[1:] != event_shape:
-        got = f"of shape {tuple(points[site.name].shape)}" if site.name in points else f"only of {sorted(points)}"
-        raise ValueError(
-            f"points must hold values of the latent {site.name!r}, of shape (points, *event_shape), here (points, "
-            f"*{tuple(event_shape)}); there are values {got}."
-        )
-    own = points[site.name]
-    return own.reshape(len(own), *[1] * site.batch, *event_shape).expand(-1, *site.shape)
+        return bound.structure.subsampling * free_energy_at(energy, beta).sum() + rest

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..energy import EnergyView
-from .marginalised import energies_at
+from ..energy.latent_points import energies_at
 
 __all__ = ["Minimised"]
 
