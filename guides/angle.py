@@ -17,11 +17,12 @@ class Angle(nn.Module):
     r"""An amortised guide of a latent angle, of one direction.
 
     .. math:: q(z \mid y) = \text{WrappedNormal}(z; \mu(y), \sigma(y)^2), \qquad
-              \mu = \operatorname{atan2}(y_2 + c_2(y), y_1 + c_1(y)), \qquad \log \sigma = c_3(y)
+              \mu = \operatorname{atan2}(y_2 + c_2(y), y_1 + c_1(y)), \qquad
+              \log \sigma = l + (h - l) / (1 + e^{-c_3(y)})
 
-    with z the site ``angle``, y the argument ``point`` and c a network with two hidden layers. Where two directions
-    explain a point alike, as near the centre of an ellipse, the posterior has two modes of which this holds one, or
-    is as broad as both: ``pyrometer.compare`` says what that costs.
+    with z the site ``angle``, y the argument ``point``, c a network with two hidden layers, l = -7 and h = 1.1. Where
+    two directions explain a point alike, as near the centre of an ellipse, the posterior has two modes of which this
+    holds one, or is as broad as both: ``pyrometer.compare`` says what that costs.
 
     Args:
         hidden: the width of each hidden layer.
@@ -83,4 +84,6 @@ def _features(point: Tensor) -> Tensor:
 def _around(point: Tensor, read: Tensor) -> WrappedNormal:
     """Round the direction of the point, corrected by what the network gives, (..., 3)."""
     first, second = (point + read[..., :2]).unbind(-1)
-    return WrappedNormal(torch.atan2(second, first), read[..., 2].clamp(*LOG_SCALE).exp())
+    low, high = LOG_SCALE
+    # A clamp has no slope beyond its ends, where the huge energies of the first steps soon drive a scale for good.
+    return WrappedNormal(torch.atan2(second, first), (low + (high - low) * read[..., 2].sigmoid()).exp())

@@ -6,6 +6,7 @@ from .factor_analysis import FactorAnalysis
 from .gaussian_mixture import GaussianMixture
 from .grey_bernoulli import GreyBernoulli
 from .horn import Horn
+from .mixture_density import MixtureDensity
 from .semi_supervised_vae import SemiSupervisedVAE
 from .sparse_coding import SparseCoding
 from .vae import VAE
@@ -18,6 +19,7 @@ __all__ = [
     "GaussianMixture",
     "GreyBernoulli",
     "Horn",
+    "MixtureDensity",
     "SemiSupervisedVAE",
     "SparseCoding",
 ]

@@ -16,12 +16,22 @@ def recipe(*, size: int = 50, seed: int = 0) -> Recipe:
 
 
 def test_the_recipes_are_there():
-    assert names() == ["bayesian_mixture", "factor_analysis", "gaussian_mixture", "ssvae", "vae"]
+    assert names() == [
+        "bayesian_mixture",
+        "ellipse",
+        "factor_analysis",
+        "gaussian_mixture",
+        "horn",
+        "pen",
+        "ssvae",
+        "vae",
+    ]
 
 
 def test_an_unknown_recipe_lists_those_there_are():
     with pytest.raises(
-        ValueError, match="'vea'; there are bayesian_mixture, factor_analysis, gaussian_mixture, ssvae, vae,"
+        ValueError,
+        match="'vea'; there are bayesian_mixture, ellipse, factor_analysis, gaussian_mixture, horn, pen, ssvae, vae,",
     ):
         find("vea")
 
