@@ -73,6 +73,9 @@ bench: setup
 	@$(RUN) -m benchmarks.verdicts
 	@$(RUN) -m benchmarks.energy_calibration
 	@$(RUN) -m benchmarks.canyon
+	@$(RUN) -m benchmarks.circles
+	@$(RUN) -m benchmarks.capacity
+	@$(RUN) -m benchmarks.outcomes
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
 
