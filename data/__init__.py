@@ -5,6 +5,7 @@ from .digits import digits
 from .horn import ellipse, horn, horn_radii, pen
 from .images import ImageDataset, TrainTest
 from .mnist import mnist
+from .spiral import spiral
 from .splits import SemiSupervisedSplit, semi_supervised_split, train_test_split
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "mnist",
     "pen",
     "semi_supervised_split",
+    "spiral",
     "train_test_split",
 ]

@@ -6,6 +6,7 @@ from .factor_analysis import FactorAnalysis
 from .gaussian_mixture import GaussianMixture
 from .grey_bernoulli import GreyBernoulli
 from .horn import Horn
+from .kmeans import KMeans
 from .mixture_density import MixtureDensity
 from .semi_supervised_vae import SemiSupervisedVAE
 from .sparse_coding import SparseCoding
@@ -19,6 +20,7 @@ __all__ = [
     "GaussianMixture",
     "GreyBernoulli",
     "Horn",
+    "KMeans",
     "MixtureDensity",
     "SemiSupervisedVAE",
     "SparseCoding",

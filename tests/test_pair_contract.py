@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 
 from pyrometer import EnergyView, check
 from pyrometer.guides import Angle, ConditionalAngle, DigitAndStyle, GaussianEncoder, LinearGaussian, Responsibilities
-from pyrometer.models import VAE, Ellipse, FactorAnalysis, GaussianMixture, Horn, SemiSupervisedVAE
+from pyrometer.models import VAE, Ellipse, FactorAnalysis, GaussianMixture, Horn, KMeans, SemiSupervisedVAE
 from pyrometer.networks import CurveDecoder
 
 
@@ -36,6 +36,13 @@ def cases():
         ),
         "gaussian_mixture": Case(
             GaussianMixture(means, scale=0.7),
+            Responsibilities(3, 2),
+            {"features": torch.randn(5, 3)},
+            {"component": (5,), "features": (5, 3)},
+            enumerate=True,
+        ),
+        "kmeans": Case(
+            KMeans(means),
             Responsibilities(3, 2),
             {"features": torch.randn(5, 3)},
             {"component": (5,), "features": (5, 3)},
