@@ -1,8 +1,8 @@
 """K-means: training at zero temperature beside scikit-learn's, and deterministic annealing beside k-means++.
 
-`python -m benchmarks.kmeans` writes tables into docs/results.md. Exits with 1 where one training at zero temperature from
-an annealed start ends above ten restarts of scikit-learn, annealing with wide perturbations reaches the least inertia known from no more seeds than k-means++ does,
-or the first split is more than 2 % from where theory has it.
+`python -m benchmarks.kmeans` writes tables into docs/results.md. Exits with 1 where one training at zero temperature
+from an annealed start ends above ten restarts of scikit-learn, wide annealing reaches the least inertia known from no
+more seeds than k-means++ does, or the first split is more than 2 % from where theory has it.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class Reached(NamedTuple):
 
 def cases() -> list[Case]:
     """The spiral, overlapping blobs, and the digits."""
-    blobs, _ = make_blobs(500, n_features=2, centers=12, cluster_std=1.0, random_state=0)
+    blobs = make_blobs(500, n_features=2, centers=12, cluster_std=1.0, random_state=0)[0]
     return [
         Case("spiral", spiral(400).double(), 16),
         Case("blobs", torch.as_tensor(blobs), 12),
@@ -73,7 +73,7 @@ def cases() -> list[Case]:
 
 def measure(case: Case, seeds: int, restarts: int) -> Reached:
     """All ways from as many seeds; scikit-learn also from ``restarts`` seeds, to know the least inertia."""
-    judge = partial(Judge, case.components, tol=0, max_iter=1000)
+    judge: Any = partial(Judge, case.components, tol=0, max_iter=1000)
     y = case.features.numpy()
     many = np.array([judge(n_init=1, random_state=seed).fit(y).inertia_ for seed in range(restarts)])
     single = {

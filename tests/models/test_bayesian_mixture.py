@@ -1,11 +1,14 @@
 """The Bayesian mixture against densities written by hand."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.distributions import Categorical, Dirichlet, LogNormal, Normal
 
 from pyrometer import EnergyView
 from pyrometer.models import BayesianMixture
+from pyrometer.models.bayesian_mixture import inverse_gamma_scale
 
 SPREAD, CONCENTRATION = 1.7, 2.5
 
@@ -34,6 +37,21 @@ def test_the_likelihood_sums_the_components(latents):
     view = EnergyView(model).bind(features=x)
     summed = view.free_energy(method="enumerate", given=latents)
     torch.testing.assert_close(summed.per_datum.float(), -model.log_likelihood(x, **latents))
+
+
+def test_a_prior_of_the_variances_is_scipys_inverse_gamma(latents):
+    """p(sigma) = 2 sigma InverseGamma(sigma^2), by SciPy."""
+    sigma = latents["scales"].double()
+    expected = stats.invgamma(3.0, scale=2.0).logpdf(sigma.square().numpy()) + np.log(2 * sigma.numpy())
+    np.testing.assert_allclose(inverse_gamma_scale(3.0, 2.0).log_prob(sigma), expected, rtol=1e-6, atol=1e-6)
+    x, component = torch.randn(6, 2), torch.tensor([0, 1, 2, 2, 1, 0])
+    energies = [
+        EnergyView(BayesianMixture(3, 2, scale_prior=prior)).bind(features=x).terms({**latents, "component": component})
+        for prior in (None, inverse_gamma_scale(3.0, 2.0))
+    ]
+    assert energies[1]["scales"].item() == pytest.approx(-expected.sum(), rel=1e-5)
+    assert energies[0]["scales"].item() == pytest.approx(-LogNormal(0.0, 1.0).log_prob(latents["scales"]).sum().item())
+    assert energies[0]["features"].tolist() == energies[1]["features"].tolist()
 
 
 def test_draws_of_its_latents_broadcast():
