@@ -58,7 +58,7 @@ def prototypes(features: Tensor, recipe: Recipe) -> Figure:
 def annealing(features: Tensor, recipe: Recipe) -> Figure:
     """The heat capacity over the inverse temperature, and where the prototypes go meanwhile."""
     model, _ = recipe.pair(KMeans, Responsibilities, "kmeans_pictures")
-    trajectory = anneal(features, len(model.prototypes), cooling(features, rate=1.1), steps=30).trajectory
+    trajectory = anneal(features, len(model.prototypes), cooling(features, rate=1.1), steps=20).trajectory
     figure = Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     draw_heat_capacity(above, trajectory)
