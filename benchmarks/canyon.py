@@ -28,7 +28,8 @@ __all__ = ["CASES", "Case", "ClosedCurve", "ellipse", "free_energy", "largest_fo
 SIZE, FRESH, NOISE = 24, 500, 1 / 20
 POINTS, DENSE = 2048, 32768
 """Of the circle of latents: while training, and to judge what was trained."""
-RATE = 0.02
+RATE = 0.015
+"""At the start; it falls to 0 linearly, since steps of one size soon jump across a canyon."""
 WEIGHT = 24
 """The prior of the noise is worth as many earlier residuals of NOISE."""
 
@@ -79,9 +80,9 @@ class Case(NamedTuple):
 
 
 CASES = (
-    *(Case(0.0, harmonics, "learnt") for harmonics in (1, 12)),
+    Case(0.0, 1, "learnt"),
     Case(0.0, 1, "fixed"),
-    *(Case(NOISE, harmonics, "learnt") for harmonics in (1, 4, 12)),
+    *(Case(NOISE, harmonics, "learnt") for harmonics in (1, 12)),
     *(Case(NOISE, 12, noise) for noise in ("fixed", "floor", "prior")),
 )
 
@@ -101,7 +102,7 @@ def main() -> int:
     """The command; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.canyon", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(3)))
-    parser.add_argument("--steps", type=int, nargs="+", default=[100, 300, 1000])
+    parser.add_argument("--steps", type=int, nargs="+", default=[200, 400, 800])
     parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the tables")
     chosen = parser.parse_args()
     found = {}
@@ -133,10 +134,10 @@ def train(case: Case, steps: Sequence[int], seed: int) -> list[State]:
     y, fresh = ellipse(SIZE, case.data_noise, seed), ellipse(FRESH, case.data_noise, 1000 + seed)
     pyro.set_rng_seed(seed)
     model, states = ClosedCurve(case.harmonics, case.noise), []
-    done = iter(range(1, max(steps) + 1))
+    counted = iter(range(1, max(steps) + 1))
 
     def on_epoch(model: ClosedCurve, guide: None) -> dict[str, float]:  # noqa: ARG001
-        if (step := next(done)) in steps:
+        if (step := next(counted)) in steps:
             states.append(_state(step, model, y, fresh))
         return {}
 
@@ -148,6 +149,7 @@ def train(case: Case, steps: Sequence[int], seed: int) -> list[State]:
         epochs=max(steps),
         batch_size=None,
         optimizer=partial(torch.optim.Adam, lr=RATE),
+        schedule=lambda done: 1 - done,
         seed=seed,
         on_epoch=on_epoch,
         compile=False,
@@ -207,9 +209,9 @@ def report(found: dict[Case, list[list[State]]]) -> tuple[str, bool]:
         rows += [_row(case, states) for states in (by_steps if case.noise == "learnt" else by_steps[-1:])]
     header = ["data", "harmonics", "noise", "steps", "s", "log p, training", "log p, fresh", "largest force"]
     last = {case: [states[-1] for states in seeds] for case, seeds in found.items()}
-    falls = all(max(s.noise for s in last[case]) < NOISE / 2 for case in (CASES[0], CASES[1], CASES[5]))
+    falls = all(max(s.noise for s in last[case]) < NOISE / 2 for case in (CASES[0], CASES[3]))
     force = {case: statistics.mean(s.force for s in states) for case, states in last.items()}
-    held = all(force[case] < force[CASES[5]] / 3 for case in CASES[6:])
+    held = all(force[case] < force[CASES[3]] / 3 for case in CASES[4:])
     worst = max(abs(one.off) for states in last.values() for one in states)
     note = f"The sum over {POINTS} latents that was trained is off by {worst:.2g} nats a datum at most at the end."
     return f"{table(header, rows)}\n\n{note}", falls and held
