@@ -1,13 +1,13 @@
 r"""Training at a temperature without a guide:  F_beta(x) = -(1/beta) log mean over k of exp(-beta E(x, z_k))."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from ..energy import EnergyView
 from ..energy.latent_points import energies_at, free_energy_at
+from .kept_views import KeptViews
 
 __all__ = ["Marginalised"]
 
@@ -55,10 +55,11 @@ class Marginalised:
 
     points: Mapping[str, Tensor]
     plate: str | None = "data"
+    views: KeptViews = field(default_factory=KeptViews, init=False, repr=False, compare=False)
     infers_latents = True
 
     def __call__(self, model: Callable, guide: Callable, beta: float | Tensor = 1.0, **batch: Any) -> Tensor:  # noqa: ARG002
         """F_beta of a batch, a scalar with gradient."""
-        bound = EnergyView(model, self.plate).bind(**batch)
+        bound = self.views.view(model, self.plate).bind(**batch)
         energy, rest = energies_at(bound, self.points)
         return bound.structure.subsampling * free_energy_at(energy, beta).sum() + rest

@@ -1,14 +1,14 @@
 r"""Training at zero temperature:  the loss is  F_inf(x) = min over z of E(x, z), latents inferred datum by datum."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..energy import EnergyView
 from ..energy.latent_points import energies_at
+from .kept_views import KeptViews
 
 __all__ = ["Minimised"]
 
@@ -57,11 +57,12 @@ class Minimised:
     points: Mapping[str, Tensor] | None = None
     starts: int = 16
     plate: str | None = "data"
+    views: KeptViews = field(default_factory=KeptViews, init=False, repr=False, compare=False)
     infers_latents = True
 
     def __call__(self, model: Callable, guide: Callable, **batch: Any) -> Tensor:  # noqa: ARG002
         """F_inf of a batch, a scalar with gradient."""
-        bound = EnergyView(model, self.plate).bind(**batch)
+        bound = self.views.view(model, self.plate).bind(**batch)
         if self.points is not None:
             energy, rest = energies_at(bound, self.points)
             return bound.structure.subsampling * energy.amin(0).sum() + rest
