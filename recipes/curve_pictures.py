@@ -37,7 +37,7 @@ def free_energies(recipe: Recipe) -> Figure:
     model, _ = recipe.pair(Ellipse, Angle, "curve_pictures")
     warm = Ellipse(model.radii.tolist())
     figure = Figure(figsize=(11, 3.8), layout="constrained")
-    grid = (np.linspace(-3, 3, 25), np.linspace(-2.5, 2.5, 21))
+    grid = (np.linspace(-3, 3, 19), np.linspace(-2.5, 2.5, 17))
     for ax, beta in zip(figure.subplots(1, 2), (math.inf, 1.0), strict=True):
         plot_free_energy_map(EnergyView(warm).bind, grid, beta, "uniform", ax=ax)
     return figure

@@ -1,6 +1,7 @@
 """The ellipse's energies against the geometry, dense sums on the circle, and Bessel functions."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import ive, logsumexp
 
-from pyrometer import EnergyView
+import pyrometer
+from pyrometer import EnergyView, Marginalised, Minimised
+from pyrometer.data import ellipse
 from pyrometer.models import Ellipse
 
 RADII = (2.0, 1.5)
+CIRCLE = {"angle": 2 * math.pi * torch.arange(512) / 512}
 Y = torch.tensor([[0.3, -0.2], [2.5, 0.4], [0.0, 0.0], [-1.1, 1.9]], dtype=torch.float64)
 
 
@@ -106,3 +110,22 @@ def test_bad_radii_and_scales_are_refused():
         Ellipse(scale=0.0)
     with pytest.raises(ValueError, match=r"radii must be two numbers, got \(1.0, 2.0, 3.0\)"):
         Ellipse(radii=(1.0, 2.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("objective", "beta"), [(Minimised(CIRCLE), 1.0), (Marginalised(CIRCLE), 200.0), (Marginalised(CIRCLE), 1.0)]
+)
+def test_training_recovers_the_radii_from_24_points_unless_it_is_too_warm(objective, beta):
+    """At b = 1 / (2 s^2) = 200 F_b is minus the log likelihood; at b = 1 it explains noise that is not there."""
+    model = Ellipse()
+    start = model.radii.detach().clone()
+    how = {"objective": objective, "batch_size": None, "seed": 0, "progress": False, "compile": False}
+    adam = partial(torch.optim.Adam, lr=0.1)
+    pyrometer.fit(model, None, ellipse(24, seed=0), steps=80, beta=beta, optimizer=adam, schedule=decay, **how)
+    off = model.radii.detach() / torch.tensor(RADII) - 1
+    assert (start / torch.tensor(RADII) - 1).abs().max() > 0.3
+    assert (off.abs().max() < 0.02) if beta > 1 or isinstance(objective, Minimised) else (off < -0.05).all()
+
+
+def decay(progress):
+    return min(1.0, 2 * (1 - progress))
