@@ -76,6 +76,8 @@ bench: setup
 	@$(RUN) -m benchmarks.circles
 	@$(RUN) -m benchmarks.capacity
 	@$(RUN) -m benchmarks.outcomes
+	@$(RUN) -m benchmarks.kmeans
+	@$(RUN) -m benchmarks.mixture_posterior
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
 

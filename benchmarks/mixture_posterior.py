@@ -68,7 +68,7 @@ def named(draws: dict[str, Tensor]) -> np.ndarray:
 
 def by_nuts(view: BoundView, draws: int, chains: int) -> tuple[Found, int]:
     """Means by NUTS, the component summed out, with their errors by the effective sample size; and its divergences."""
-    each = [nuts_draws(view, draws=draws, warmup=300, chains=1, seed=seed) for seed in range(chains)]
+    each = [nuts_draws(view, draws=draws, warmup=200, chains=1, seed=seed) for seed in range(chains)]
     values = np.concatenate([named(ordered(found)) for found, _ in each])
     ess = np.array([float(az.ess(values[:, :, i])) for i in range(values.shape[-1])])
     sd = values.std((0, 1))
@@ -115,8 +115,8 @@ def main() -> int:
     told = (__doc__ or "").split("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mixture_posterior", description=told)
     parser.add_argument("--posteriordb", type=Path, default=folder(), help="the folder of the files")
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--chains", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--chains", type=int, default=8)
     parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the table")
     chosen = parser.parse_args()
     if not chosen.posteriordb.is_dir():
