@@ -47,7 +47,7 @@ def test_pareto_k_of_each_datum_is_drawn_and_the_unreliable_stand_apart(diagnosi
     assert plot_pareto_k(diagnosis, ax=own) is own
 
 
-def test_a_diagnosis_without_k_by_datum_is_refused():
+def test_without_k_by_datum_there_is_no_picture_of_it_and_the_page_says_how_data_were_left_out():
     def shared(y):
         mu = pyro.sample("mu", dist.Normal(torch.zeros((), dtype=y.dtype), 2.0))
         with pyro.plate("data", len(y)):
@@ -57,8 +57,11 @@ def test_a_diagnosis_without_k_by_datum_is_refused():
         precision = 0.25 + 4 * len(y)
         pyro.sample("mu", dist.Normal(4 * y.sum() / precision, precision**-0.5))
 
+    found = diagnose(EnergyView(shared).bind(Y), posterior, 500)
     with pytest.raises(ValueError, match="no Pareto k by datum"):
-        plot_pareto_k(diagnose(EnergyView(shared).bind(Y), posterior, 500))
+        plot_pareto_k(found)
+    k = found.tables["loo_pit"].pareto_k.max().item()
+    assert f"Pareto k of up to {k:.2f}; above 0.63" in diagnosis_sections(found)[-1].text[1]
 
 
 def table(**moments):
@@ -114,6 +117,7 @@ def test_the_sections_of_a_page_hold_what_was_found(diagnosis):
     assert first[-1] < 0.75  # sd ratio
     assert "23" not in sections[0].pictures[0].alt.split(";")[1]
     assert sections[0].pictures[0].alt.startswith("Pareto k of 24 data; 1 are above")
+    assert len(sections[-1].text) == 1  # there are no weights, as the data share no latent
     (left_out,) = sections[-1].tables[0].rows
     u = diagnosis.tables["loo_pit"].pit.values[0]
     assert left_out[:4] == ["y", 24, pytest.approx(u.mean()), pytest.approx((abs(u - 0.5) <= 0.25).mean())]

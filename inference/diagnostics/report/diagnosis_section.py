@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...energy.free_energy import reliable_pareto_k
 from ..diagnosis import Diagnosis
 from ..diagnosis_plots import plot_loo_pit, plot_moments, plot_pareto_k, plot_reliability, plot_units
 from ..loo_pit import LEVEL
@@ -137,10 +138,15 @@ def _on_loo_pit(table: xr.Dataset, of: str) -> Section:
         shares = [float(coverage(own, interval)) for interval in (0.5, 0.9)]
         rows.append([str(name), len(own), float(own.mean()), *shares, float(p)])
     count = table.sizes["quantity"]
-    text = (
+    text = [
         "Each datum is predicted from all others, and u is the part of the predictions that lies below it (LOO-PIT): "
         "uniform, with a mean of one half, where the model is right."
-    )
+    ]
+    if "pareto_k" in table:
+        k, limit = table.pareto_k.max().item(), reliable_pareto_k(table.attrs["draws"])
+        text.append(
+            f"The weights that leave a datum out have a Pareto k of up to {k:.2f}; above {limit:.2f} its u says little."
+        )
     note = f"The {MOST_ROWS} that depart most of {count}." if count > MOST_ROWS else ""
     alt = f"Distance of the ECDF of u from uniform for {count} quantities, over the band of {100 * LEVEL:g} %."
     caption = (
@@ -149,4 +155,4 @@ def _on_loo_pit(table: xr.Dataset, of: str) -> Section:
     )
     pictures = [Picture(figure_of(plot_loo_pit(table)), alt, caption)]
     shown = Table("Where data lie in their predictions", header, rows, note, digits=3)
-    return Section(f"Data predicted from the others{of}", [text], [shown], pictures)
+    return Section(f"Data predicted from the others{of}", text, [shown], pictures)
