@@ -30,7 +30,7 @@ from .inference.energy import (  # noqa: E402
     stable_enumeration,
     temper,
 )
-from .inference.svi import Fit, Marginalised, Minimised, SemiSupervised, check, fit  # noqa: E402
+from .inference.svi import Fit, Marginalised, Minimised, MonteCarlo, SemiSupervised, check, fit  # noqa: E402
 from .recipes import Recipe  # noqa: E402
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "FreeEnergy",
     "Marginalised",
     "Minimised",
+    "MonteCarlo",
     "Recipe",
     "Refit",
     "SemiSupervised",

@@ -3,6 +3,7 @@
 from .fit import Fit, fit
 from .marginalised import Marginalised
 from .minimised import Minimised
+from .monte_carlo import MonteCarlo
 from .nonfinite import NonFiniteLossError, NonFiniteWeightsError
 from .pair_checks import check
 from .run import add_to_summary, load_weights
@@ -12,6 +13,7 @@ __all__ = [
     "Fit",
     "Marginalised",
     "Minimised",
+    "MonteCarlo",
     "NonFiniteLossError",
     "NonFiniteWeightsError",
     "SemiSupervised",
