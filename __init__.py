@@ -30,7 +30,17 @@ from .inference.energy import (  # noqa: E402
     stable_enumeration,
     temper,
 )
-from .inference.svi import Fit, Marginalised, Minimised, MonteCarlo, SemiSupervised, check, fit  # noqa: E402
+from .inference.svi import (  # noqa: E402
+    Fit,
+    Marginalised,
+    Minimised,
+    MonteCarlo,
+    Relaxed,
+    SemiSupervised,
+    WakeSleep,
+    check,
+    fit,
+)
 from .recipes import Recipe  # noqa: E402
 
 __all__ = [
@@ -45,7 +55,9 @@ __all__ = [
     "MonteCarlo",
     "Recipe",
     "Refit",
+    "Relaxed",
     "SemiSupervised",
+    "WakeSleep",
     "calibrate",
     "check",
     "compare",

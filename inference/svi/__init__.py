@@ -6,8 +6,10 @@ from .minimised import Minimised
 from .monte_carlo import MonteCarlo
 from .nonfinite import NonFiniteLossError, NonFiniteWeightsError
 from .pair_checks import check
+from .relaxed import Relaxed
 from .run import add_to_summary, load_weights
 from .semi_supervised import SemiSupervised
+from .wake_sleep import WakeSleep
 
 __all__ = [
     "Fit",
@@ -16,7 +18,9 @@ __all__ = [
     "MonteCarlo",
     "NonFiniteLossError",
     "NonFiniteWeightsError",
+    "Relaxed",
     "SemiSupervised",
+    "WakeSleep",
     "add_to_summary",
     "check",
     "fit",
