@@ -86,7 +86,7 @@ class MonteCarlo:
     def _draw(self, q: BoundView, guide: Callable, batch: dict[str, Any]) -> dict[str, Tensor]:
         source = Guide(guide, q.plate, (), batch, given={})
         source.vectorized = self.along_plate.get(guide)
-        drawn = source.draw(self.draws, gradient=True).latents
+        drawn = source.draw(self.draws, gradient=torch.is_grad_enabled()).latents
         if guide not in self.along_plate:
             self._check(source, batch)
             self.along_plate[guide] = source.vectorized

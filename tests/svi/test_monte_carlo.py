@@ -229,6 +229,19 @@ def test_an_estimator_through_draws_refuses_discrete_latents_by_name():
     assert math.isfinite(fitted.loss)
 
 
+@pytest.mark.parametrize("estimator", [reparameterised, doubly_reparameterised, vimco])
+def test_without_gradients_it_has_the_same_value(estimator):
+    model, guide, objective, values = Mixed(), MixedGuide(), MonteCarlo(estimator, 3), []
+    objective(model, guide, y=Y)  # what it finds out at first it finds out by running the programs
+    for grad in (True, False):
+        pyro.set_rng_seed(4)
+        with torch.set_grad_enabled(grad):
+            values.append(objective(model, guide, y=Y))
+    assert values[0].requires_grad
+    assert not values[1].requires_grad
+    assert values[0].item() == pytest.approx(values[1].item(), rel=1e-12)
+
+
 def test_one_draw_has_no_others_to_be_set_beside():
     for estimator in (leave_one_out, vimco):
         with pytest.raises(ValueError, match="draws must be at least 2"):
