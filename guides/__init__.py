@@ -4,6 +4,7 @@ from .angle import Angle, ConditionalAngle
 from .digit_and_style import DigitAndStyle
 from .gaussian_encoder import GaussianEncoder
 from .linear_gaussian import LinearGaussian
+from .point_encoder import PointEncoder
 from .responsibilities import Responsibilities
 from .wrapped_normal import WrappedNormal
 
@@ -13,6 +14,7 @@ __all__ = [
     "DigitAndStyle",
     "GaussianEncoder",
     "LinearGaussian",
+    "PointEncoder",
     "Responsibilities",
     "WrappedNormal",
 ]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..data import ImageDataset
-from ..guides import GaussianEncoder
+from ..guides import GaussianEncoder, PointEncoder
 from ..models import VAE
 from .digit_pictures import first_of_each
 from .image_grid import draw_grid
@@ -27,7 +27,7 @@ def code_pictures(test: ImageDataset, latents: int) -> Mapping[str, Callable[[Re
         latents: the dimensions of the code; where they are two there is a picture of their plane.
 
     Raises:
-        TypeError: from a picture, where the recipe's pair is not `VAE` and `GaussianEncoder`.
+        TypeError: from a picture, where the recipe's pair is not `VAE` and one of its encoders.
 
     Example:
         >>> from pyrometer.data import digits
@@ -104,6 +104,7 @@ def render(model: VAE, code: Tensor) -> Tensor:
     return model.decode(code).sigmoid()
 
 
-def code_pair(recipe: Recipe) -> tuple[VAE, GaussianEncoder]:
+def code_pair(recipe: Recipe) -> tuple[VAE, GaussianEncoder | PointEncoder]:
     """The recipe's model and guide; a TypeError where they are others than these pictures can draw."""
-    return recipe.pair(VAE, GaussianEncoder, "code_pictures")
+    encoder = PointEncoder if isinstance(recipe.guide, PointEncoder) else GaussianEncoder
+    return recipe.pair(VAE, encoder, "code_pictures")

@@ -10,6 +10,8 @@ import pyro
 import torch
 
 from ..inference.energy.elbo_gap import elbo_gap
+from ..inference.energy.guide_draws import Guide
+from ..inference.energy.log_weights import PointMass
 from ..inference.svi import Fit, add_to_summary, fit, load_weights
 from ..inference.svi.processes import is_first_process
 from ..inference.svi.random_state import preserved_random_state
@@ -143,8 +145,18 @@ def _code(name: str, recipe: Recipe) -> dict[str, str]:
 
 def _reached(recipe: Recipe, data: int = 200, draws: int = 500) -> dict[str, Any]:
     """F_1 and the ELBO in nats a datum, on held-out data, with their errors; and the recipe's own scores."""
-    table = elbo_gap(recipe.view(data), recipe.guide, draws)
-    count = len(next(iter(recipe.first(data).values())))
+    energies = _energies(recipe, data, draws)
+    return energies | dict(recipe.score(recipe.model, recipe.guide) if recipe.score else {})
+
+
+def _energies(recipe: Recipe, data: int, draws: int) -> dict[str, Any]:
+    view, count = recipe.view(data), len(next(iter(recipe.first(data).values())))
+    try:
+        table = elbo_gap(view, recipe.guide, draws)
+    except PointMass:  # a point has an energy, and neither an ELBO nor weights
+        point = Guide(recipe.guide, view.plate, *view.program.call, given={}).draw(1).latents
+        with torch.no_grad():
+            return {"energy": view.energy(point).item() / count, "held_out": count}
     energies = {
         "free_energy": table.free_energy.item() / count,
         "free_energy_error": table.free_energy_error.item() / count,
@@ -156,4 +168,4 @@ def _reached(recipe: Recipe, data: int = 200, draws: int = 500) -> dict[str, Any
     if "pareto_k" in table:
         # Above about 0.7 the estimate of F_1 is not reliable, and its error too small.
         energies["free_energy_pareto_k"] = float(table.pareto_k.max())
-    return energies | dict(recipe.score(recipe.model, recipe.guide) if recipe.score else {})
+    return energies

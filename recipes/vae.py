@@ -16,7 +16,7 @@ from ..models import VAE
 from .code_pictures import code_pictures
 from .recipe import Recipe
 
-__all__ = ["binarised", "rate_and_distortion", "recipe"]
+__all__ = ["SUITS", "Images", "binarised", "decay", "images", "rate_and_distortion", "recipe"]
 
 VALIDATION = 1 / 6
 """The part of the training images that is held back for choosing the settings below."""
@@ -59,23 +59,23 @@ def recipe(
     it is what suits the data, chosen on validation images. With ``binary`` each pixel is drawn once, black with its
     grey value as probability, so that the free energies are those of a normalised model.
     """
-    images = _images(data, binary, seed)
+    kept = images(data, binary, seed)
     suits = SUITS[data]
     latents, hidden = latents or suits.latents, hidden or suits.hidden
-    shape = (images.train.shape[-2], images.train.shape[-1])
+    shape = (kept.train.shape[-2], kept.train.shape[-1])
     return Recipe(
         model=VAE(shape, latents=latents, hidden=hidden),
         guide=GaussianEncoder(shape, latents=latents, hidden=hidden),
-        data={"image": images.train},
-        held_out={"image": images.test.image},
+        data={"image": kept.train},
+        held_out={"image": kept.test.image},
         epochs=epochs or suits.epochs,
         objective=TraceMeanField_ELBO(),  # the divergence from the prior in closed form: gradients of less variance
         batch_size=suits.batch_size,
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate),
         schedule=decay,
-        validate=partial(_validation, images.validation),
-        score=partial(_score, images.test.image),
-        pictures=code_pictures(images.test, latents),
+        validate=partial(_validation, kept.validation),
+        score=partial(_score, kept.test.image),
+        pictures=code_pictures(kept.test, latents),
     )
 
 
@@ -95,7 +95,12 @@ def binarised(dataset: ImageDataset, generator: torch.Generator) -> ImageDataset
     return ImageDataset(torch.bernoulli(dataset.image, generator=generator), dataset.digit)
 
 
-def _images(data: str, binary: bool, seed: int) -> Images:
+def images(data: str, binary: bool, seed: int) -> Images:
+    """The data by name, with part of the training images held back; each pixel drawn once where ``binary``.
+
+    Raises:
+        ValueError: if there are no data of that name.
+    """
     if data == "digits":
         both = train_test_split(digits(), seed=seed)
     elif data == "mnist":

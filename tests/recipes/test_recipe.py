@@ -17,11 +17,13 @@ def recipe(*, size: int = 50, seed: int = 0) -> Recipe:
 
 def test_the_recipes_are_there():
     assert names() == [
+        "autoencoder",
         "bayesian_mixture",
         "ellipse",
         "factor_analysis",
         "gaussian_mixture",
         "horn",
+        "iwae",
         "kmeans",
         "pen",
         "ssvae",
