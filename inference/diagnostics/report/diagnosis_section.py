@@ -138,10 +138,8 @@ def _on_loo_pit(table: xr.Dataset, of: str) -> Section:
         shares = [float(coverage(own, interval)) for interval in (0.5, 0.9)]
         rows.append([str(name), len(own), float(own.mean()), *shares, float(p)])
     count = table.sizes["quantity"]
-    text = [
-        "Each datum is predicted from all others, and u is the part of the predictions that lies below it (LOO-PIT): "
-        "uniform, with a mean of one half, where the model is right."
-    ]
+    what = "Each datum is predicted from all others, and u is the part of the predictions that lies below it (LOO-PIT)"
+    text = [f"{what}: uniform, with a mean of one half, where the model is right."]
     if "pareto_k" in table:
         k, limit = table.pareto_k.max().item(), reliable_pareto_k(table.attrs["draws"])
         text.append(
