@@ -44,12 +44,15 @@ class MonteCarlo:
         ...     with pyro.plate("data", 3):
         ...         z = pyro.sample("z", dist.Normal(0.0, 2.0))
         ...         pyro.sample("y", dist.Normal(z, 0.5), obs=y)
-        >>> def guide(y):
-        ...     scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
-        ...     with pyro.plate("data", 3):
-        ...         pyro.sample("z", dist.Normal(y, scale))
+        >>> class Guide(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.log_scale = torch.nn.Parameter(torch.tensor(0.0))
+        ...     def forward(self, y):
+        ...         with pyro.plate("data", 3):
+        ...             pyro.sample("z", dist.Normal(y, self.log_scale.exp()))
         >>> bound = MonteCarlo(doubly_reparameterised, draws=50)
-        >>> loss = bound(model, guide, y=torch.tensor([0.3, -0.1, 1.2]))
+        >>> loss = bound(model, Guide(), y=torch.tensor([0.3, -0.1, 1.2]))
         >>> loss.requires_grad, loss.shape
         (True, torch.Size([]))
     """
