@@ -33,8 +33,8 @@ def recipe(
     temperature: float = 0.0,
     annealed: bool = True,
     size: int = 400,
-    epochs: int = 200,
-    learning_rate: float = 0.02,
+    epochs: int = 400,
+    learning_rate: float = 0.1,
     seed: int = 0,
 ) -> Recipe:
     """K-means as an energy, and its warm version: prototypes by a free energy, responsibilities by a guide.
@@ -54,6 +54,7 @@ def recipe(
         held_out={"features": test},
         epochs=epochs,
         objective=_objective(components, temperature),
+        batch_size=None,
         optimizer=partial(torch.optim.Adam, lr=learning_rate),
         schedule=_decay,
         score=partial(_score, train, test),
@@ -74,7 +75,8 @@ def _features(data: str, size: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _blobs(count: int, seed: int) -> Tensor:
-    points = make_blobs(count, n_features=2, centers=SUITS["blobs"], cluster_std=1.0, random_state=seed)[0]
+    where = {"centers": SUITS["blobs"], "center_box": (-2.0, 2.0), "cluster_std": 0.2}
+    points = make_blobs(count, n_features=2, **where, random_state=seed)[0]
     return torch.as_tensor(points, dtype=torch.float32)
 
 
