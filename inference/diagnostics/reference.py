@@ -36,8 +36,8 @@ def reference_draws(view: BoundView, reference: Reference) -> xr.Dataset:
         reference: ``"nuts"``, which is run; the result of an MCMC run; or draws by site, (C, S, *own).
 
     Raises:
-        ValueError: if a site is no latent of the program's, has another shape, fewer than 4 draws a chain, or a value
-            that is not finite; if none is continuous; or as ``nuts_draws``.
+        ValueError: if a site is neither a latent of the program's nor computed by it, has another shape, fewer than 4
+            draws a chain, or a value that is not finite; if none is continuous; or as ``nuts_draws``.
     """
     if isinstance(reference, MCMC):
         found, attributes = reference.get_samples(group_by_chain=True), {"reference": "MCMC"}
@@ -63,8 +63,9 @@ def reference_draws(view: BoundView, reference: Reference) -> xr.Dataset:
 
 
 def _check(name: str, value: Tensor, structure: Structure) -> None:
-    if name not in structure.latents:
-        raise ValueError(f"reference has draws of {name!r}; the program's latents are {structure.latents}.")
+    known = [*structure.latents, *(site.name for site in structure.computed)]  # such as what reparam leaves of a site
+    if name not in known:
+        raise ValueError(f"reference has draws of {name!r}; the program's latents and what it computes are {known}.")
     own = tuple(structure.sites[name].shape)
     if value.dim() < 2 or value.shape[2:] != own or value.shape[1] < FEWEST_DRAWS:
         raise ValueError(

@@ -142,8 +142,8 @@ def test_nuts_that_would_take_hours_is_refused_before_it_starts(monkeypatch):
 
 def test_references_of_another_program_are_refused():
     for wrong, words in (
-        ({"nu": torch.zeros(2, 10)}, r"draws of 'nu'; the program's latents are \['mu'\]"),
-        ({"y": torch.zeros(2, 10, 4)}, r"draws of 'y'; the program's latents are \['mu'\]"),
+        ({"nu": torch.zeros(2, 10)}, r"draws of 'nu'; the program's latents and what it computes are \['mu'\]"),
+        ({"y": torch.zeros(2, 10, 4)}, r"draws of 'y'; the program's latents and what it computes are \['mu'\]"),
         ({"mu": torch.zeros(2, 10).long()}, r"\['mu'\], none of which is continuous"),
         ({"mu": torch.zeros(2, 3)}, r"shape \(2, 3\); expected chains, at least 4 draws"),
         ({"mu": torch.full((2, 10), torch.nan)}, "nan or infinite, 20 of 20 numbers"),

@@ -1,11 +1,13 @@
 """Funnels in eight schools, and the non-centred program against the density as written."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 
-from pyrometer import EnergyView, noncentered
+from pyrometer import EnergyView, diagnose, noncentered, to_arviz
 from pyrometer.inference.diagnostics.reparameterisation import funnels
 
 Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
@@ -69,3 +71,15 @@ def test_a_program_without_uncertain_scales_has_no_funnel():
 
     table = funnels(EnergyView(plain).bind(Y), {"z": torch.randn(50, 8, dtype=torch.float64)})
     assert table.sizes["site"] == 0
+
+
+def test_reference_draws_of_a_non_centred_latent_are_compared_as_written():
+    """Oracle: the guide's own theta = mu + tau theta', moved by one standard deviation."""
+    model = noncentered(schools, ["theta"])
+    guide = AutoNormal(model)
+    view = EnergyView(model).bind(Y, SIGMA)
+    own = to_arviz(view, guide, draws=500).posterior["theta"]
+    moved = torch.from_numpy((own + own.std(("chain", "draw"))).values)
+    table = diagnose(view, guide, draws=500, reference={"theta": moved}).tables["reference"]
+    shift = table["theta"].sel(moment="shift").values
+    np.testing.assert_allclose(shift, -1.0, atol=4.3 * 2**0.5 * 500**-0.5)
