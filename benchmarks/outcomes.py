@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrometer import EnergyView, Marginalised, Minimised, fit
-from pyrometer.data import horn, pen
+from pyrometer.data import horn, horn_radii, pen
 from pyrometer.guides import ConditionalAngle
 from pyrometer.models import Horn, MixtureDensity
 from pyrometer.networks import CurveDecoder, RadiiDecoder, mlp
@@ -63,6 +63,7 @@ def energy_distance(first: Tensor, second: Tensor, permutations: int = 0) -> tup
 def trainings(name: str) -> dict[str, Callable[[Data, int], Answer]]:
     """What is compared on the horn or the pen, each trained on data by a seed."""
     ways: dict[str, Callable[[Data, int], Answer]] = {
+        "the true program": partial(_truth, horn_radii if name == "horn" else lambda x: torch.ones(*x.shape, 2)),
         "mean squared error, its answer": regression,
         "mixture density, 16 components": partial(_mixture, 16, 5.0 if name == "horn" else 1.0),
     }
@@ -144,16 +145,34 @@ def _judged(train: Callable[[Data, int], Answer], simulate: Callable[..., Data],
     return [distance, distance / null.mean().item(), rejected, answer.energy(first)]
 
 
+def _truth(radii: Callable[[Tensor], Tensor], data: Data, seed: int) -> Answer:  # noqa: ARG001 - as trainings are called
+    return _answer(Horn(_Known(radii)))
+
+
+class _Known(RadiiDecoder):
+    """A decoder whose radii are known."""
+
+    def __init__(self, known: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.known = known
+
+    def radii(self, x: Tensor) -> Tensor:
+        return self.known(x)
+
+
+def _answer(model: Horn) -> Answer:
+    def energy(fresh: Data) -> float:
+        return EnergyView(model).bind(**fresh).free_energy().value.item() / JUDGED
+
+    return Answer(lambda x: model(x=x).detach(), energy)
+
+
 def _angle(decoder: Callable[[], nn.Module], objective: Any, data: Data, seed: int, beta: Any = 1.0) -> Answer:
     pyro.set_rng_seed(seed)
     model, guide = Horn(decoder()), None if objective else ConditionalAngle(hidden=64)
     # Without a guide there is no noise of its draws, and a step is slower.
     _fitted(model, guide, data, {"objective": objective, "beta": beta, "seed": seed}, 3000 if guide else 600)
-
-    def energy(fresh: Data) -> float:
-        return EnergyView(model).bind(**fresh).free_energy().value.item() / JUDGED
-
-    return Answer(lambda x: model(x=x).detach(), energy)
+    return _answer(model)
 
 
 def _mixture(components: int, spread: float, data: Data, seed: int) -> Answer:
