@@ -56,7 +56,7 @@ pytest: setup
 	@$(ONE_THREAD) $(RUN) -m pytest -q -n 2 --dist loadgroup
 
 notebooks: setup
-	@if ls notebooks/*.ipynb >/dev/null 2>&1; then $(ONE_THREAD) $(RUN) -m pytest -q --nbmake notebooks; fi
+	@if ls notebooks/*.ipynb >/dev/null 2>&1; then $(ONE_THREAD) $(RUN) -m pytest -q -n 2 --nbmake notebooks; fi
 
 bench: setup
 	@$(RUN) -m benchmarks.digits

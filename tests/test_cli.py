@@ -142,7 +142,7 @@ def test_another_recipe_cannot_resume_a_run(call, run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fit", "vea"], "unknown recipe 'vea'; there are bayesian_mixture, factor_analysis, gaussian_mixture, ssvae"),
+        (["fit", "vea"], "unknown recipe 'vea'; there are autoencoder, bayesian_mixture"),
         (["fit", "ssvae", "--labels", "7"], "labels must be a positive multiple of 10"),
         (["fit", "ssvae", "--data", "letters"], "'data' must be digits or mnist, got 'letters'"),
         (["fit", "gaussian_mixture", "--labels", "10"], "no setting 'labels'"),
