@@ -71,6 +71,7 @@ bench: setup
 	@$(RUN) -m benchmarks.bfloat16
 	@$(RUN) -m benchmarks.rank_calibration
 	@$(RUN) -m benchmarks.verdicts
+	@$(RUN) -m benchmarks.gradient_estimators
 	@$(RUN) -m benchmarks.energy_calibration
 	@$(RUN) -m benchmarks.canyon
 	@$(RUN) -m benchmarks.circles
