@@ -9,9 +9,12 @@ from torch import Tensor
 
 from .scoring import Term, run, site_terms
 from .structure import Structure, probe, sample_sites
-from .vectorize import differing_site, from_plates, stack_terms
+from .vectorize import Vectorization, differing_site, from_plates, stack_terms
 
 __all__ = ["Guide", "GuideDraws"]
+
+DRAWN = ("drawn",)
+"""Under this name a guide's way of drawing is kept."""
 
 
 class GuideDraws(NamedTuple):
@@ -25,29 +28,41 @@ class Guide:
     """A guide called with the arguments of a bound view, that can be drawn from many times at once.
 
     Draws are taken along an outer plate if, for two of them, the densities equal those of the plain guide at the same
-    values; else one by one. ``vectorized`` reports which, once the first draws are taken.
+    values; else one by one. ``vectorized`` reports which, once several draws are taken.
 
     Args:
         guide: q(z | x), any Pyro callable.
         plate: the name of the data plate.
         args, kwargs: the guide's arguments.
         given: latents held fixed: the guide's other sites are drawn given these, whose density is left out.
+        chosen: how a view of the guide vectorises, which remembers what is found out here too.
     """
 
     def __init__(
-        self, guide: Callable, plate: str | None, args: tuple, kwargs: dict, given: Mapping[str, Tensor]
+        self,
+        guide: Callable,
+        plate: str | None,
+        args: tuple,
+        kwargs: dict,
+        given: Mapping[str, Tensor],
+        chosen: dict[tuple, Vectorization] | None = None,
     ) -> None:
         self.guide, self.call, self.given = guide, (args, kwargs), dict(given)
         self.structure: Structure = probe(guide, plate, args, kwargs)
-        self.vectorized: bool | None = None
+        self.chosen = {} if chosen is None else chosen
+
+    @property
+    def vectorized(self) -> bool | None:
+        """Whether several draws are taken along an outer plate; None before there were any."""
+        return None if DRAWN not in self.chosen else self.chosen[DRAWN] == "plate"
 
     def draw(self, draws: int, gradient: bool = False) -> GuideDraws:
         """``draws`` independent draws; with ``gradient``, differentiable where the guide is reparameterised."""
-        if self.vectorized is None:
+        if draws > 1 and DRAWN not in self.chosen:
             with torch.no_grad():
-                self.vectorized = draws > 1 and self._plate_is_right()
+                self.chosen[DRAWN] = "plate" if self._plate_is_right() else "loop"
         with torch.enable_grad() if gradient else torch.no_grad():
-            return self._along_plate(draws) if self.vectorized else self._one_by_one(draws)
+            return self._along_plate(draws) if draws > 1 and self.vectorized else self._one_by_one(draws)
 
     def point_masses(self, latents: Mapping[str, Tensor]) -> list[str]:
         """Continuous sites that are the same in all draws: they have no density, so that weights mean nothing."""

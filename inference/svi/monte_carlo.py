@@ -3,18 +3,22 @@ r"""Bounds on the free energy from draws of the guide:  F[q] = -E[log w]  or  -E
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from ..energy import BoundView, EnergyView
+from ..energy import BoundView
 from ..energy.guide_draws import Guide
 from ..energy.scoring import global_energy, local_energy, run, total_energy
 from ..energy.structure import sample_sites
+from ..energy.vectorize import Program
 from .estimators import Estimator, reparameterised
+from .kept_views import KeptViews
 
 __all__ = ["MonteCarlo"]
+
+CHECKED = ("reparameterised",)
+"""Under this name it is kept that a guide's draws suit the estimator."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,12 @@ class MonteCarlo:
     estimator: Estimator = reparameterised
     draws: int = 1
     plate: str | None = "data"
-    views: WeakKeyDictionary = field(default_factory=WeakKeyDictionary, init=False, repr=False, compare=False)
-    along_plate: WeakKeyDictionary = field(default_factory=WeakKeyDictionary, init=False, repr=False, compare=False)
+    views: KeptViews = field(default_factory=KeptViews, init=False, repr=False, compare=False)
 
     def __call__(self, model: Callable, guide: Callable, beta: float | Tensor = 1.0, **batch: Any) -> Tensor:
         """The bound of a batch, a scalar whose gradient is the estimator's."""
-        p, q = self._view(model).bind(**batch), self._view(guide).bind(**batch)
-        drawn = self._draw(q, guide, batch)
+        p, q = (self.views.view(program, self.plate).bind(**batch) for program in (model, guide))
+        drawn = self._draw(q)
         held = {name: value.detach().requires_grad_(value.is_floating_point()) for name, value in drawn.items()}
         by_datum = p.plate is not None and not (p.structure.shared_latents or q.structure.shared_latents)
         energy, common = _energy(p, held, by_datum)
@@ -81,30 +84,25 @@ class MonteCarlo:
         bound = weights.bound.sum() + ascent - ascent.detach()
         return common - (p.structure.subsampling if by_datum else 1) * bound / beta
 
-    def _view(self, program: Callable) -> EnergyView:
-        if program not in self.views:  # what it finds out, it finds out once
-            self.views[program] = EnergyView(program, self.plate)
-        return self.views[program]
-
-    def _draw(self, q: BoundView, guide: Callable, batch: dict[str, Any]) -> dict[str, Tensor]:
-        source = Guide(guide, q.plate, (), batch, given={})
-        source.vectorized = self.along_plate.get(guide)
+    def _draw(self, q: BoundView) -> dict[str, Tensor]:
+        program = q.program
+        source = Guide(program.callable, q.plate, *program.call, given={}, chosen=program.chosen)
         drawn = source.draw(self.draws, gradient=torch.is_grad_enabled()).latents
-        if guide not in self.along_plate:
-            self._check(source, batch)
-            self.along_plate[guide] = source.vectorized
+        if CHECKED not in program.chosen:
+            self._check(program)
+            program.chosen[CHECKED] = "loop"
         return drawn
 
-    def _check(self, source: Guide, batch: dict[str, Any]) -> None:
+    def _check(self, guide: Program) -> None:
         """Where an estimator goes through the draws, they have to be reparameterised."""
         needs_path = self.estimator(torch.zeros(2, 1)).path is not None
-        nodes = sample_sites(run(source.guide, source.structure, ((), batch), {}))
-        stuck = [name for name in source.structure.latents if not nodes[name]["fn"].has_rsample]
+        nodes = sample_sites(run(guide.callable, guide.structure, guide.call, {}))
+        stuck = [name for name in guide.structure.latents if not nodes[name]["fn"].has_rsample]
         if needs_path and stuck:
             raise ValueError(
-                f"the guide's draws of {stuck} are not reparameterised, so that {self.estimator.__name__} has no "
-                f"gradient through them: take an estimator by the score, such as leave_one_out or vimco, or sum the "
-                f"sites out by TraceEnum_ELBO."
+                f"the guide's draws of {stuck} are not reparameterised, so that "
+                f"{getattr(self.estimator, '__name__', self.estimator)} has no gradient through them: take an "
+                f"estimator by the score, such as leave_one_out or vimco, or sum the sites out by TraceEnum_ELBO."
             )
 
 
