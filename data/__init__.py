@@ -2,6 +2,7 @@
 
 from .checks import check_images
 from .digits import digits
+from .distortion import Distortion
 from .horn import ellipse, horn, horn_radii, pen
 from .images import ImageDataset, TrainTest
 from .mnist import mnist
@@ -9,6 +10,7 @@ from .spiral import spiral
 from .splits import SemiSupervisedSplit, semi_supervised_split, train_test_split
 
 __all__ = [
+    "Distortion",
     "ImageDataset",
     "SemiSupervisedSplit",
     "TrainTest",

@@ -62,13 +62,13 @@ def test_gradients_of_a_layer_are_products_of_rounded_factors_as_well():
 
 
 def test_everything_else_is_as_it_was():
-    """Element by element, sums, convolutions, and products of float64."""
+    """Element by element, sums, and products and convolutions of float64."""
     a, b = torch.randn(6, 6), torch.randn(6, 6)
     operations = [
         lambda: a * b,
         lambda: (a + b).sum(),
         lambda: a.exp().log_softmax(-1),
-        lambda: nn.functional.conv1d(a[None], b[:, :, None]),
+        lambda: nn.functional.conv1d(a[None].double(), b[:, :, None].double()),
         lambda: a.double() @ b.double(),
     ]
     for operation in operations:
@@ -83,3 +83,28 @@ def test_outside_the_block_products_are_float32_again():
     with pytest.raises(KeyError), BFloat16Products():
         raise KeyError("inside")
     assert torch.equal(a @ a, plain)
+
+
+def test_a_convolution_and_its_gradients_are_products_of_rounded_factors():
+    """Its matrix of patches times its weights, taken apart by unfolding; and transposed convolutions with it."""
+    image, layer = torch.randn(4, 3, 6, 5, requires_grad=True), nn.Conv2d(3, 7, 3, stride=2, padding=1)
+    with BFloat16Products():
+        out = layer(image)
+        seed = torch.randn_like(out)
+        found = torch.autograd.grad(out, [image, layer.weight, layer.bias], seed)
+    exact = rounded(image).detach().requires_grad_(), rounded(layer.weight).detach().requires_grad_()
+    expected = nn.functional.conv2d(*exact, None, 2, 1)
+    slopes = torch.autograd.grad(expected, exact, rounded(seed))
+    torch.testing.assert_close(out, expected + layer.bias[:, None, None], rtol=2**-7, atol=2**-7)
+    torch.testing.assert_close(found[0], slopes[0], rtol=2**-7, atol=2**-7)
+    torch.testing.assert_close(found[1], slopes[1], rtol=2**-7, atol=2**-6)
+    torch.testing.assert_close(found[2], seed.sum((0, 2, 3)))
+    assert not torch.allclose(out, layer(image), rtol=1e-4, atol=0)
+
+
+def test_a_convolution_without_a_bias_is_rounded_as_well():
+    image, layer = torch.randn(4, 3, 6, 5), nn.Conv2d(3, 7, 3, bias=False)
+    with BFloat16Products():
+        found = layer(image)
+    expected = nn.functional.conv2d(rounded(image), rounded(layer.weight))
+    torch.testing.assert_close(found, expected, rtol=2**-7, atol=2**-7)

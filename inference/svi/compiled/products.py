@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
+from ..bfloat16 import convolution, convolution_backward
 from .rewriting import graph_pass, substitute
 
 __all__ = ["Products", "faster_products", "take_products"]
@@ -25,6 +26,10 @@ BETTER = 1.15
 """By this factor oneDNN has to be faster."""
 LEAST = 100_000
 """Multiplications below which a call costs more than the library matters."""
+ROUNDED_CONVOLUTIONS = {
+    aten.convolution.default: convolution,
+    aten.convolution_backward.default: convolution_backward,
+}
 
 
 def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
@@ -60,11 +65,17 @@ def faster_products() -> Products:
 def take_products(module: GraphModule, products: Products) -> int:
     """Let the products of float32 matrices on the processor be taken in this way; gives how many were changed.
 
+    In bfloat16 convolutions are products as well.
+
     Shapes and types are read from the meta data of the nodes.
     """
     graph, count = module.graph, 0
     rounded = dict[Node, Node]()
     for node in list(graph.nodes) if products != "torch" else []:
+        if products == "bf16" and node.target in ROUNDED_CONVOLUTIONS and _is_single(node.args[0]):
+            node.target = ROUNDED_CONVOLUTIONS[node.target]
+            count += 1
+            continue
         if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs or not _is_large(node):
             continue
         *summand, a, b = node.args
@@ -94,6 +105,11 @@ def _rounded(graph: Graph, node: Node, done: dict[Node, Node]) -> Node:
         else:
             done[node] = graph.call_function(aten._to_copy.default, (node,), {"dtype": torch.bfloat16})
     return done[node]
+
+
+def _is_single(node: Any) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.dtype == torch.float32 and value.device.type == "cpu"
 
 
 def _is_large(node: Node) -> bool:
