@@ -14,8 +14,8 @@ class DigitAndStyle(nn.Module):
 
     .. math:: q(y, z \mid x) = \text{Cat}(y; \pi(x)) \; N(z; \mu_y(x), \operatorname{diag} \sigma_y(x)^2)
 
-    with y the site ``digit``, z the site ``style`` and x the argument ``image``. The classifier pi is a small
-    convolutional network; mu and log sigma are linear, for each digit, in features of the image that all share.
+    with y the site ``digit``, z the site ``style`` and x the argument ``image``. The classifier pi is by default a
+    small convolutional network; mu and log sigma are linear, for each digit, in features of the image that all share.
     log sigma is kept between -6 and 3.
 
     Args:
@@ -23,6 +23,7 @@ class DigitAndStyle(nn.Module):
         classes: the number of digits K.
         style: the dimensions of the style D.
         hidden: the number of features of the image.
+        classifier: the network from images (..., H, W) to logits (..., K), by default ``ImageClassifier``.
 
     Sites, inside the plate ``data``: ``digit`` (N,) unless it is given, ``style`` (N, D).
 
@@ -37,11 +38,16 @@ class DigitAndStyle(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, int] = (28, 28), classes: int = 10, style: int = 10, hidden: int = 400
+        self,
+        shape: tuple[int, int] = (28, 28),
+        classes: int = 10,
+        style: int = 10,
+        hidden: int = 400,
+        classifier: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.classes, self.style = classes, style
-        self.classifier = ImageClassifier(shape, classes)
+        self.classifier = ImageClassifier(shape, classes) if classifier is None else classifier
         self.features = nn.Sequential(nn.Flatten(-2), nn.Linear(shape[0] * shape[1], hidden), nn.ReLU())
         self.moments = ClassLinear(classes, hidden, 2 * style)
 

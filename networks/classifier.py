@@ -1,5 +1,7 @@
 """A small convolutional classifier of images of any size."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ __all__ = ["ImageClassifier"]
 
 
 class ImageClassifier(nn.Module):
-    r"""Logits of K classes from a grey image: three strided convolutions, dropout, and one linear layer.
+    r"""Logits of K classes from a grey image: convolutions, dropout, and one linear layer.
 
     In training mode Gaussian noise of scale ``noise`` is added to the pixels, which regularises it where labels are
     few. In evaluation mode it is a deterministic function of each image by itself.
@@ -15,7 +17,8 @@ class ImageClassifier(nn.Module):
     Args:
         shape: height and width of the images, each at least 8.
         classes: the number of classes K.
-        channels: channels of the first convolution; the next have two and four times as many.
+        channels: those of each convolution.
+        strides: by how much each convolution makes the image smaller.
         dropout: the probability of leaving out a feature before the last layer.
         noise: the standard deviation of the noise on the pixels in training mode.
 
@@ -27,19 +30,25 @@ class ImageClassifier(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, int], classes: int = 10, channels: int = 16, dropout: float = 0.5, noise: float = 0.3
+        self,
+        shape: tuple[int, int],
+        classes: int = 10,
+        channels: Sequence[int] = (16, 32, 64),
+        strides: Sequence[int] = (2, 2, 2),
+        dropout: float = 0.5,
+        noise: float = 0.3,
     ) -> None:
         super().__init__()
         if min(shape) < 8:
-            raise ValueError(f"shape must be at least (8, 8) for three convolutions, got {tuple(shape)}.")
+            raise ValueError(f"shape must be at least (8, 8) for the convolutions, got {tuple(shape)}.")
+        if not 0 < len(channels) == len(strides):
+            raise ValueError(f"channels and strides must have one number a convolution, got {channels} and {strides}.")
         self.noise = noise
-        self.features = nn.Sequential(
-            *_block(nn.Conv2d(1, channels, 5, stride=2, padding=2)),
-            *_block(nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)),
-            *_block(nn.Conv2d(2 * channels, 4 * channels, 3, stride=2, padding=1)),
-            nn.Flatten(),
-            nn.Dropout(dropout),
-        )
+        kernels = [5] + [3] * (len(channels) - 1)
+        sizes = zip([1, *channels], channels, kernels, strides, strict=False)
+        convolutions = [nn.Conv2d(old, new, kernel, stride, kernel // 2) for old, new, kernel, stride in sizes]
+        blocks = [layer for convolution in convolutions for layer in _block(convolution)]
+        self.features = nn.Sequential(*blocks, nn.Flatten(), nn.Dropout(dropout))
         with torch.no_grad():
             size = self.features.eval()(torch.zeros(1, 1, *shape)).shape[-1]
         self.features.train()

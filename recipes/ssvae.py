@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import ImageDataset, digits, mnist, semi_supervised_split, train_test_split
+from ..data import Distortion, ImageDataset, digits, mnist, semi_supervised_split, train_test_split
 from ..guides import DigitAndStyle
 from ..inference.svi import SemiSupervised
 from ..models import SemiSupervisedVAE
+from ..networks import ImageClassifier
 from .digit_pictures import digit_pictures
 from .recipe import Recipe
 
@@ -25,9 +26,15 @@ class Suits(NamedTuple):
     epochs: int
     learning_rate: float
     batch_size: int
+    distortion: Distortion
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
-SUITS = {"digits": Suits(5, 100, 150, 5e-3, 100), "mnist": Suits(10, 200, 20, 1.5e-3, 200)}
+SUITS = {
+    "digits": Suits(5, 100, 150, 5e-3, 100, Distortion(10, 0.1, 0.1, 0.1, 0.05), (16, 32, 64), (2, 2, 2)),
+    "mnist": Suits(10, 200, 20, 2e-3, 200, Distortion(15, 0.15, 0.15, 0.1, 1 / 14), (32, 64, 64, 64), (2, 2, 1, 2)),
+}
 
 
 def recipe(
@@ -40,12 +47,15 @@ def recipe(
     learning_rate: float = 0.0,
     labelled_fraction: float = 0.25,
     classification_weight: float = 1.0,
+    consistency: float = 1.0,
     seed: int = 0,
 ) -> Recipe:
     """Digit and style: a semi-supervised VAE on digit images of which few are labelled.
 
     ``data`` is digits (8 x 8, embedded) or mnist; ``labels`` images keep their label, as many of each digit. Where
     ``style``, ``hidden``, ``epochs`` or ``learning_rate`` is 0, it is what suits the data, chosen on validation images.
+    Training images are rotated, sheared, scaled and shifted a little, anew at each step, and ``consistency`` weighs the
+    agreement of the classifier on two such copies; at 0 images are taken as they are.
     """
     train, test, held_back = _images(data, seed)
     suits = SUITS[data]
@@ -54,19 +64,36 @@ def recipe(
     shape = (test.image.shape[-2], test.image.shape[-1])
     return Recipe(
         model=SemiSupervisedVAE(shape, style=style, hidden=hidden),
-        guide=DigitAndStyle(shape, style=style, hidden=2 * hidden),
+        guide=DigitAndStyle(
+            shape,
+            style=style,
+            hidden=2 * hidden,
+            classifier=ImageClassifier(shape, channels=suits.channels, strides=suits.strides),
+        ),
         data=split.streams(),
         held_out={"image": test.image},
         labels={"digit": test.digit},
         epochs=epochs or suits.epochs,
-        objective=SemiSupervised(labelled_fraction, "digit", classification_weight, self_training),
-        batch_size={"unlabelled": suits.batch_size, "labelled": 20 if labels <= 1000 else 50},
+        objective=SemiSupervised(
+            labelled_fraction,
+            "digit",
+            classification_weight,
+            self_training,
+            augment=partial(distorted, suits.distortion) if consistency else None,
+            consistency=consistency,
+        ),
+        batch_size={"unlabelled": suits.batch_size, "labelled": 50},
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate, betas=(0.9, 0.99)),
         schedule=decay,
         validate=None if split.validation is None else partial(_accuracy, "validation_accuracy", split.validation),
         score=partial(_accuracy, "test_accuracy", test),
         pictures=digit_pictures(test),
     )
+
+
+def distorted(distort: Distortion, image: Tensor) -> dict[str, Tensor]:
+    """Copies of the images, each distorted anew."""
+    return {"image": distort(image)}
 
 
 def self_training(progress: float) -> float:

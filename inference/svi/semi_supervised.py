@@ -1,6 +1,6 @@
 r"""The semi-supervised objective of Kingma et al. (2014): two bounds on two streams, and a classification term."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,15 @@ class SemiSupervised:
     where the bar is the mean over labelled data and alpha = ``classification_weight`` times N. All labels are
     enumerated in parallel, with one z drawn for each.
 
+    With ``augment`` every x above is a distorted copy x' of a datum, anew at each step: a label has to be that of all
+    copies. With ``consistency`` this is asked of unlabelled data as well: what a second copy x'' is classified as is
+    drawn to what the first one is, made sharper and as often each label as any other,
+
+    .. math:: - c \sum_x \sum_y t(y|x') \log q(y|x''), \qquad
+              t(y|x') \propto \Big( q(y|x') \Big/ \sum_{x'} q(y|x') \Big)^{1 / \tau}
+
+    where no gradient passes through t, and the sum in it is over the batch.
+
     Args:
         labelled_fraction: L / N, the weight of the labelled bound beside the unlabelled one.
         label: the name of the site y, which the model and guide also take as an argument.
@@ -32,16 +41,38 @@ class SemiSupervised:
         self_training: a factor on the gradient by which *unlabelled* data move q(y|x), and on nothing else: a number
             or a function of the progress in [0, 1]. At 1 the gradient is that of the formula above; a schedule from
             0 to 1 lets the classifier learn from the labels before it learns from its own guesses. The value of the
-            objective does not depend on it.
+            objective does not depend on it, apart from ``consistency``, of which it is a factor.
+        augment: data augmentation, which gets the entries of a batch but for the label as keyword arguments, and gives
+            such entries in a dict.
+        consistency: c, the weight of agreement between two copies; it takes ``augment``.
+        target_temperature: tau, below 1 for targets sharper than the classifier.
+
+    Raises:
+        ValueError: if ``consistency`` is negative, or positive without ``augment``; if ``target_temperature`` is not
+            positive.
 
     Reference: D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling (2014), Semi-supervised learning with deep
-    generative models, equations 6-9. https://arxiv.org/abs/1406.5298
+    generative models, equations 6-9. https://arxiv.org/abs/1406.5298; of the agreement: Q. Xie, Z. Dai, E. Hovy,
+    M.-T. Luong, Q. Le (2020), Unsupervised data augmentation for consistency training, section 2,
+    https://arxiv.org/abs/1904.12848; of the equal shares: D. Berthelot et al. (2020), ReMixMatch, section 3.1,
+    https://arxiv.org/abs/1911.09785.
     """
 
     labelled_fraction: float
     label: str = "digit"
     classification_weight: float = 0.1
     self_training: float | Callable[[float], float] = 1.0
+    augment: Callable[..., Mapping[str, Tensor]] | None = None
+    consistency: float = 0.0
+    target_temperature: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.consistency < 0:
+            raise ValueError(f"consistency must be a weight of 0 or more, got {self.consistency}.")
+        if self.consistency > 0 and self.augment is None:
+            raise ValueError("consistency compares two copies of each datum: pass augment, which makes them.")
+        if not self.target_temperature > 0:
+            raise ValueError(f"target_temperature must be positive, got {self.target_temperature}.")
 
     def __call__(
         self,
@@ -64,39 +95,68 @@ class SemiSupervised:
             weight: the value of ``self_training``, in place of that at the progress.
         """
         weight = self.numbers(progress)["weight"] if weight is None else weight
-        bound = self._unlabelled(model, guide, unlabelled, weight)
-        fit = Trace_ELBO().differentiable_loss(model, guide, **labelled)
         size, labels = len(next(iter(unlabelled.values()))), len(labelled[self.label])
+        bound, log_q = self._unlabelled(model, guide, self._copy(unlabelled), weight)
+        labelled = self._copy(labelled)
+        fit = Trace_ELBO().differentiable_loss(model, guide, **labelled)
         classify = -label_log_prob(guide, self.label, labelled).mean()
-        return bound + size * (self.labelled_fraction * fit / labels + self.classification_weight * classify)
+        loss = bound + size * (self.labelled_fraction * fit / labels + self.classification_weight * classify)
+        if self.consistency == 0:
+            return loss
+        other = label_log_probs(guide, self.label, self._copy(unlabelled))
+        disagreement = -(targets(log_q.detach(), self.target_temperature) * other).sum()
+        return loss + weight * self.consistency * disagreement
+
+    def _copy(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with its data, all but the labels, distorted anew."""
+        if self.augment is None:
+            return batch
+        return batch | dict(self.augment(**{name: value for name, value in batch.items() if name != self.label}))
 
     def numbers(self, progress: float) -> dict[str, float]:
         """What depends on the progress; a training computes it before each step."""
         weight = self.self_training
         return {"weight": float(weight(progress) if callable(weight) else weight)}
 
-    def _unlabelled(self, model: Callable, guide: Callable, batch: dict[str, Tensor], weight: float | Tensor) -> Tensor:
+    def _unlabelled(
+        self, model: Callable, guide: Callable, batch: dict[str, Tensor], weight: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The bound of a batch, and log q(y|x), (K, N)."""
         free_energy, log_q = enumerate_label(model, guide, self.label, batch)
         # The gradient to q(y|x) passes through `q` alone, the rest through `free_energy` alone.
         held = (log_q.detach().exp() * free_energy).sum()
         moves = (log_q.exp() * (free_energy.detach() + log_q)).sum()
-        return held + weight * moves + (1 - weight) * moves.detach() - held.detach()
+        return held + weight * moves + (1 - weight) * moves.detach() - held.detach(), log_q
+
+
+def targets(log_q: Tensor, temperature: float) -> Tensor:
+    r"""t(y|x), (K, N), proportional to (q(y|x) / sum_x q(y|x))^(1/tau).
+
+    Example:
+        >>> import torch
+        >>> q = torch.tensor([[0.9, 0.8, 0.7], [0.1, 0.2, 0.3]])  # most are taken for the first of two
+        >>> targets(q.log(), temperature=1.0)[0]
+        tensor([0.6923, 0.5000, 0.3684])
+    """
+    return ((log_q - log_q.logsumexp(-1, keepdim=True)) / temperature).softmax(0)
 
 
 def enumerate_label(model: Callable, guide: Callable, label: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """F(x, y) for every label and datum, (K, N), with one draw of the rest; and log q(y|x), (K, N)."""
-
-    def configure(site: Any) -> Any:
-        return {"enumerate": "parallel"} if site["name"] == label else {}
-
-    enumerated = poutine.infer_config(guide, config_fn=configure)
     with poutine.enum(first_available_dim=-2):
-        q = poutine.trace(enumerated).get_trace(**batch)
+        q = poutine.trace(_enumerated(guide, label)).get_trace(**batch)
         p = poutine.trace(poutine.replay(model, trace=q)).get_trace(**batch)
     log_q, log_p = _log_probs(q), _log_probs(p)
     log_q_label = log_q.pop(label)
     free_energy = sum(log_q.values(), torch.zeros(())) - sum(log_p.values(), torch.zeros(()))
     return free_energy, log_q_label.expand(free_energy.shape)
+
+
+def label_log_probs(guide: Callable, label: str, batch: dict[str, Tensor]) -> Tensor:
+    """log q(y|x) of every label, (K, N)."""
+    with poutine.enum(first_available_dim=-2):
+        trace = poutine.trace(poutine.block(_enumerated(guide, label), expose=[label])).get_trace(**batch)
+    return _log_probs(trace)[label]
 
 
 def label_log_prob(guide: Callable, label: str, batch: dict[str, Tensor]) -> Tensor:
@@ -105,6 +165,13 @@ def label_log_prob(guide: Callable, label: str, batch: dict[str, Tensor]) -> Ten
     conditioned = poutine.condition(guide, data={label: batch[label]})
     trace = poutine.trace(poutine.block(conditioned, expose=[label])).get_trace(**rest)
     return _log_probs(trace)[label]
+
+
+def _enumerated(guide: Callable, label: str) -> Callable:
+    def configure(site: Any) -> Any:
+        return {"enumerate": "parallel"} if site["name"] == label else {}
+
+    return poutine.infer_config(guide, config_fn=configure)
 
 
 def _log_probs(trace: poutine.Trace) -> dict[str, Tensor]:

@@ -126,3 +126,54 @@ def test_the_label_is_scored_by_the_guide_without_seeing_it(pair, streams):
     batch = streams["labelled"]
     expected = guide.digit_distribution(batch["image"]).log_prob(batch["digit"])
     torch.testing.assert_close(label_log_prob(guide, "digit", batch), expected)
+
+
+def copies(*made):
+    """An augmentation that gives the images of these in turn, as many times brighter or darker."""
+    factors = iter(made)
+    return lambda image: {"image": next(factors) * image}
+
+
+def scaled(stream, factor):
+    return {name: value * factor if name == "image" else value for name, value in stream.items()}
+
+
+def test_augmented_data_are_seen_in_the_place_of_the_data(pair, streams):
+    pyro.set_rng_seed(3)
+    seen = SemiSupervised(FRACTION, augment=copies(0.8, 0.6))(*pair, **streams)
+    by_hand = {"unlabelled": scaled(streams["unlabelled"], 0.8), "labelled": scaled(streams["labelled"], 0.6)}
+    pyro.set_rng_seed(3)
+    torch.testing.assert_close(seen, SemiSupervised(FRACTION)(*pair, **by_hand))
+
+
+def test_consistency_is_the_cross_entropy_of_two_copies(pair, streams):
+    """Written with the classifier's own logits; the targets' batch mean is taken off, and they have no gradient."""
+    model, guide = pair
+    image = streams["unlabelled"]["image"]
+    plain = SemiSupervised(FRACTION, augment=copies(0.8, 0.6, 0.5), self_training=0.4)
+    drawn = SemiSupervised(
+        FRACTION, augment=copies(0.8, 0.6, 0.5), self_training=0.4, consistency=1.7, target_temperature=0.3
+    )
+    losses = []
+    for objective in (plain, drawn):
+        pyro.set_rng_seed(3)
+        losses.append(objective(model, guide, **streams))
+    q = guide.classifier(0.8 * image).softmax(-1).detach()
+    powers = (q / q.sum(0)) ** (1 / 0.3)
+    target = powers / powers.sum(-1, keepdim=True)
+    other = guide.classifier(0.5 * image).log_softmax(-1)
+    expected = -0.4 * 1.7 * (target * other).sum()
+    torch.testing.assert_close(losses[1] - losses[0], expected)
+    difference = [b - a for a, b in zip(gradients(losses[0], pair), gradients(losses[1], pair), strict=True)]
+    for found, wanted in zip(difference, gradients(expected, pair), strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert any(wanted.any() for wanted in difference)
+
+
+def test_consistency_wants_two_copies_of_each_datum():
+    with pytest.raises(ValueError, match="consistency compares two copies of each datum: pass augment"):
+        SemiSupervised(FRACTION, consistency=1.0)
+    with pytest.raises(ValueError, match="consistency must be a weight of 0 or more, got -1"):
+        SemiSupervised(FRACTION, consistency=-1.0)
+    with pytest.raises(ValueError, match="target_temperature must be positive, got 0.0"):
+        SemiSupervised(FRACTION, target_temperature=0.0)
