@@ -4,6 +4,7 @@ import csv
 import json
 import multiprocessing
 import statistics
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pyrometer.inference.svi import add_to_summary
 from pyrometer.recipes.recipe import typed_settings
 from pyrometer.recipes.run import run
 
@@ -29,7 +31,8 @@ class Job(NamedTuple):
 class Reached(NamedTuple):
     """What the final weights of a training reach; ``validation`` is None where nothing was held back for it.
 
-    ``elbo`` is that of 200 test images, in nats an image.
+    ``elbo`` is that of 200 test images, in nats an image. ``cpu_seconds`` are those of the process from the reading of
+    the data to the last picture, of the last call where there were several; None where a run was made otherwise.
     """
 
     test: float
@@ -37,6 +40,7 @@ class Reached(NamedTuple):
     elbo: float
     epochs: int
     seconds: float
+    cpu_seconds: float | None = None
 
 
 def train_all(jobs: Sequence[Job], processes: int) -> list[Reached]:
@@ -56,9 +60,12 @@ def train(job: Job) -> Reached:
     if done is not None:
         return done
     how: dict[str, Any] = {"epochs": job.epochs, "precision": job.precision, "resume": True, "progress": False}
+    began = time.process_time()
     _, fit, summary = run("ssvae", job.settings, job.out, **how)
+    used = time.process_time() - began
+    add_to_summary(job.out, {"cpu_seconds": used})
     validation = fit.history[-1].get("validation_accuracy")
-    return Reached(summary["test_accuracy"], validation, summary["elbo"], fit.epochs, fit.seconds)
+    return Reached(summary["test_accuracy"], validation, summary["elbo"], fit.epochs, fit.seconds, used)
 
 
 def _finished(job: Job) -> Reached | None:
@@ -74,7 +81,8 @@ def _finished(job: Job) -> Reached | None:
         last = list(csv.DictReader(file))[-1]
     validation = last.get("validation_accuracy")
     accuracy = None if validation is None else float(validation)
-    return Reached(summary["test_accuracy"], accuracy, summary["elbo"], summary["epochs"], summary["seconds"])
+    reached = (summary["test_accuracy"], accuracy, summary["elbo"], summary["epochs"], summary["seconds"])
+    return Reached(*reached, summary.get("cpu_seconds"))
 
 
 def mean_and_spread(accuracies: Sequence[float]) -> str:

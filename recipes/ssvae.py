@@ -26,14 +26,19 @@ class Suits(NamedTuple):
     epochs: int
     learning_rate: float
     batch_size: int
+    labelled_batch: int
+    consistency: float
     distortion: Distortion
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
 
 SUITS = {
-    "digits": Suits(5, 100, 150, 5e-3, 100, Distortion(10, 0.1, 0.1, 0.1, 0.05), (16, 32, 64), (2, 2, 2)),
-    "mnist": Suits(10, 200, 20, 2e-3, 200, Distortion(15, 0.15, 0.15, 0.1, 1 / 14), (32, 64, 64, 64), (2, 2, 1, 2)),
+    "digits": Suits(5, 100, 150, 5e-3, 100, 20, 0.0, Distortion(10, 0.1, 0.1, 0.1, 0.05), (16, 32, 64), (2, 2, 2)),
+    "mnist": Suits(
+        *(10, 200, 30, 2e-3, 200, 50, 1.0),
+        *(Distortion(15, 0.15, 0.15, 0.1, 1 / 14), (32, 64, 64, 64), (2, 2, 1, 2)),
+    ),
 }
 
 
@@ -47,19 +52,20 @@ def recipe(
     learning_rate: float = 0.0,
     labelled_fraction: float = 0.25,
     classification_weight: float = 1.0,
-    consistency: float = 1.0,
+    consistency: float = -1.0,
     seed: int = 0,
 ) -> Recipe:
     """Digit and style: a semi-supervised VAE on digit images of which few are labelled.
 
     ``data`` is digits (8 x 8, embedded) or mnist; ``labels`` images keep their label, as many of each digit. Where
-    ``style``, ``hidden``, ``epochs`` or ``learning_rate`` is 0, it is what suits the data, chosen on validation images.
-    Training images are rotated, sheared, scaled and shifted a little, anew at each step, and ``consistency`` weighs the
-    agreement of the classifier on two such copies; at 0 images are taken as they are.
+    ``style``, ``hidden``, ``epochs`` or ``learning_rate`` is 0, or ``consistency`` below 0, it is what suits the data,
+    chosen on validation images. With a ``consistency`` above 0 training images are rotated, sheared, scaled and shifted
+    a little, anew at each step, and it weighs that two copies of an unlabelled image be classified alike.
     """
     train, test, held_back = _images(data, seed)
     suits = SUITS[data]
     style, hidden = style or suits.style, hidden or suits.hidden
+    consistency = suits.consistency if consistency < 0 else consistency
     split = semi_supervised_split(train, labels, seed, validation=held_back)
     shape = (test.image.shape[-2], test.image.shape[-1])
     return Recipe(
@@ -82,7 +88,7 @@ def recipe(
             augment=partial(distorted, suits.distortion) if consistency else None,
             consistency=consistency,
         ),
-        batch_size={"unlabelled": suits.batch_size, "labelled": 50},
+        batch_size={"unlabelled": suits.batch_size, "labelled": suits.labelled_batch},
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate, betas=(0.9, 0.99)),
         schedule=decay,
         validate=None if split.validation is None else partial(_accuracy, "validation_accuracy", split.validation),
