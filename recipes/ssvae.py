@@ -86,7 +86,7 @@ def recipe(
             classification_weight,
             self_training,
             augment=partial(distorted, suits.distortion) if consistency else None,
-            consistency=consistency,
+            consistency=partial(_agreement, consistency) if consistency else 0.0,
         ),
         batch_size={"unlabelled": suits.batch_size, "labelled": suits.labelled_batch},
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate, betas=(0.9, 0.99)),
@@ -105,6 +105,10 @@ def distorted(distort: Distortion, image: Tensor) -> dict[str, Tensor]:
 def self_training(progress: float) -> float:
     """How much unlabelled images teach the classifier: nothing for a tenth of the training, then more and more."""
     return min(1.0, max(0.0, (progress - 0.1) / 0.15))
+
+
+def _agreement(weight: float, progress: float) -> float:
+    return weight * self_training(progress)
 
 
 def decay(progress: float) -> float:

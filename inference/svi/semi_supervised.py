@@ -41,14 +41,15 @@ class SemiSupervised:
         self_training: a factor on the gradient by which *unlabelled* data move q(y|x), and on nothing else: a number
             or a function of the progress in [0, 1]. At 1 the gradient is that of the formula above; a schedule from
             0 to 1 lets the classifier learn from the labels before it learns from its own guesses. The value of the
-            objective does not depend on it, apart from ``consistency``, of which it is a factor.
+            objective does not depend on it.
         augment: data augmentation, which gets the entries of a batch but for the label as keyword arguments, and gives
             such entries in a dict.
-        consistency: c, the weight of agreement between two copies; it takes ``augment``.
+        consistency: c, the weight of agreement between two copies, which takes ``augment``: a number or a function of
+            the progress in [0, 1].
         target_temperature: tau, below 1 for targets sharper than the classifier.
 
     Raises:
-        ValueError: if ``consistency`` is negative, or positive without ``augment``; if ``target_temperature`` is not
+        ValueError: if ``consistency`` is negative, or given without ``augment``; if ``target_temperature`` is not
             positive.
 
     Reference: D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling (2014), Semi-supervised learning with deep
@@ -63,18 +64,18 @@ class SemiSupervised:
     classification_weight: float = 0.1
     self_training: float | Callable[[float], float] = 1.0
     augment: Callable[..., Mapping[str, Tensor]] | None = None
-    consistency: float = 0.0
+    consistency: float | Callable[[float], float] = 0.0
     target_temperature: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.consistency < 0:
+        if not callable(self.consistency) and self.consistency < 0:
             raise ValueError(f"consistency must be a weight of 0 or more, got {self.consistency}.")
-        if self.consistency > 0 and self.augment is None:
+        if self.consistency != 0 and self.augment is None:
             raise ValueError("consistency compares two copies of each datum: pass augment, which makes them.")
         if not self.target_temperature > 0:
             raise ValueError(f"target_temperature must be positive, got {self.target_temperature}.")
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - a pair, two streams, and the progress or what a training makes of it
         self,
         model: Callable,
         guide: Callable,
@@ -83,6 +84,7 @@ class SemiSupervised:
         labelled: dict[str, Tensor],
         progress: float = 1.0,
         weight: float | Tensor | None = None,
+        agreement: float | Tensor | None = None,
     ) -> Tensor:
         """The objective in nats, a scalar with gradient.
 
@@ -93,6 +95,7 @@ class SemiSupervised:
             labelled: a batch of (x, y).
             progress: in [0, 1], how much of the training is done.
             weight: the value of ``self_training``, in place of that at the progress.
+            agreement: the value of ``consistency``, likewise.
         """
         weight = self.numbers(progress)["weight"] if weight is None else weight
         size, labels = len(next(iter(unlabelled.values()))), len(labelled[self.label])
@@ -103,9 +106,9 @@ class SemiSupervised:
         loss = bound + size * (self.labelled_fraction * fit / labels + self.classification_weight * classify)
         if self.consistency == 0:
             return loss
+        agreement = self.numbers(progress)["agreement"] if agreement is None else agreement
         other = label_log_probs(guide, self.label, self._copy(unlabelled))
-        disagreement = -(targets(log_q.detach(), self.target_temperature) * other).sum()
-        return loss + weight * self.consistency * disagreement
+        return loss - agreement * (targets(log_q.detach(), self.target_temperature) * other).sum()
 
     def _copy(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch with its data, all but the labels, distorted anew."""
@@ -115,8 +118,8 @@ class SemiSupervised:
 
     def numbers(self, progress: float) -> dict[str, float]:
         """What depends on the progress; a training computes it before each step."""
-        weight = self.self_training
-        return {"weight": float(weight(progress) if callable(weight) else weight)}
+        weights = {"weight": self.self_training, "agreement": self.consistency}
+        return {name: float(one(progress) if callable(one) else one) for name, one in weights.items()}
 
     def _unlabelled(
         self, model: Callable, guide: Callable, batch: dict[str, Tensor], weight: float | Tensor
