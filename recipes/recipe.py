@@ -83,9 +83,7 @@ class Recipe:
 
 def names() -> list[str]:
     """The recipes that come with the package: the modules of this folder that define ``recipe``."""
-    package = importlib.import_module(__package__ or "")
-    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return sorted(name for name in modules if hasattr(importlib.import_module(f".{name}", __package__), "recipe"))
+    return sorted(name for name in _modules() if hasattr(_module(name), "recipe"))
 
 
 def find(name: str) -> Callable[..., Recipe]:
@@ -96,9 +94,17 @@ def find(name: str) -> Callable[..., Recipe]:
     """
     if name.endswith(".py"):
         return _from_file(Path(name))
-    if name not in names():
+    if name not in _modules() or not hasattr(_module(name), "recipe"):
         raise ValueError(f"unknown recipe {name!r}; there are {', '.join(names())}, or pass a FILE.py of your own.")
-    return importlib.import_module(f".{name}", __package__).recipe
+    return _module(name).recipe
+
+
+def _modules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(importlib.import_module(__package__ or "").__path__)]
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f".{name}", __package__)
 
 
 def settings_of(recipe: Callable[..., Recipe]) -> dict[str, inspect.Parameter]:

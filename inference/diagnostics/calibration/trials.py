@@ -13,7 +13,7 @@ from ...energy.guide_draws import Guide
 from ...energy.log_weights import ELEMENTS_AT_ONCE
 from ...energy.simulated_data import Simulated, Simulator
 from ...energy.structure import Structure
-from ...energy.vectorize import Program
+from ...energy.vectorize import Program, Vectorization
 from ...energy.view import BoundView
 from ...svi.random_state import noise_state, preserved_random_state, set_random_state
 from .ranked_quantities import Quantities, randomised_pit
@@ -68,7 +68,7 @@ class Trials:
     def __init__(self, view: BoundView, guide: Callable | Refit, draws: int, seed: int) -> None:
         self.guide, self.draws, self.seed = guide, draws, seed
         self.simulator, self.quantities = Simulator(view.program), Quantities(view.structure)
-        self.vectorized: bool | None = None
+        self.chosen: dict[tuple, Vectorization] = {}
         with preserved_random_state():
             self._begin(0, REFERENCES)
             pairs = [self.simulator.draw() for _ in range(PAIRS)]
@@ -106,9 +106,7 @@ class Trials:
         two = {name: torch.stack([pair.latents[name] for pair in pairs[:2]]) for name in program.structure.latents}
         self.quantities.values(program, two, 0)
         if not isinstance(self.guide, Refit):
-            bound = self._bound(self.guide, program)
-            bound.draw(2)
-            self.vectorized = bound.vectorized
+            self._bound(self.guide, program).draw(2)
 
     @contextmanager
     def _guide_for(self, program: Program, repeat: int) -> Iterator[Callable]:
@@ -125,10 +123,11 @@ class Trials:
     def _bound(self, guide: Callable, program: Program) -> Guide:
         if not callable(guide):
             raise TypeError(f"fit must give a Pyro program (a callable), got {type(guide).__name__}.")
-        bound = Guide(guide, program.structure.data_plate, program.args, program.kwargs, {})
+        # A guide that is fitted anew in each repeat is another one in each.
+        chosen = {} if isinstance(self.guide, Refit) else self.chosen
+        bound = Guide(guide, program.structure.data_plate, program.args, program.kwargs, {}, chosen)
         _check_sites(bound.structure, program.structure)
         bound.structure = replace(bound.structure, subsamples=program.structure.subsamples)
-        bound.vectorized = self.vectorized
         return bound
 
     def _drawn(self, guide: Guide) -> dict[str, Tensor]:
