@@ -60,6 +60,7 @@ notebooks: setup
 
 bench: setup
 	@$(RUN) -m benchmarks.digits
+	@$(RUN) -m benchmarks.label_counts
 	@$(RUN) -m benchmarks.mnist
 	@$(RUN) -m benchmarks.calibration
 	@$(RUN) -m benchmarks.paths

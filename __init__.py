@@ -31,12 +31,14 @@ from .inference.energy import (  # noqa: E402
     temper,
 )
 from .inference.svi import (  # noqa: E402
+    Decomposed,
     Fit,
     Marginalised,
     Minimised,
     MonteCarlo,
     Relaxed,
     SemiSupervised,
+    SummedLabel,
     WakeSleep,
     check,
     fit,
@@ -46,6 +48,7 @@ from .recipes import Recipe  # noqa: E402
 __all__ = [
     "BoundView",
     "Calibration",
+    "Decomposed",
     "Diagnosis",
     "EnergyView",
     "Fit",
@@ -57,6 +60,7 @@ __all__ = [
     "Refit",
     "Relaxed",
     "SemiSupervised",
+    "SummedLabel",
     "WakeSleep",
     "calibrate",
     "check",

@@ -6,11 +6,13 @@ from .distortion import Distortion
 from .horn import ellipse, horn, horn_radii, pen
 from .images import ImageDataset, TrainTest
 from .mnist import mnist
+from .shapes import FactorDataset, shapes
 from .spiral import spiral
 from .splits import SemiSupervisedSplit, semi_supervised_split, train_test_split
 
 __all__ = [
     "Distortion",
+    "FactorDataset",
     "ImageDataset",
     "SemiSupervisedSplit",
     "TrainTest",
@@ -22,6 +24,7 @@ __all__ = [
     "mnist",
     "pen",
     "semi_supervised_split",
+    "shapes",
     "spiral",
     "train_test_split",
 ]

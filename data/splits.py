@@ -76,7 +76,8 @@ def semi_supervised_split(dataset: ImageDataset, labels: int, seed: int, validat
 
     Args:
         dataset: N labelled images, for training only: give no test images.
-        labels: how many keep theirs, over all digits together; a positive multiple of the number of digits present.
+        labels: how many keep theirs, over all digits together: a positive multiple of the number of digits present, or
+            all there are outside the validation set.
         seed: which of the possible splits.
         validation: how many images to hold out, with their labels, drawn evenly from all.
 
@@ -108,11 +109,13 @@ def semi_supervised_split(dataset: ImageDataset, labels: int, seed: int, validat
 
 def _labelled_places(digit: Tensor, labels: int) -> Tensor:
     """The first places of each digit, the same number of each; ``digit`` (M,) comes shuffled."""
+    if labels == len(digit):
+        return torch.arange(len(digit), device=digit.device)
     places = _by_digit(digit)
     if labels <= 0 or labels % len(places):
         raise ValueError(
             f"labels must be a positive multiple of {len(places)}, the number of digits present, so that each gets as "
-            f"many, got {labels}; ask for {max(1, round(labels / len(places))) * len(places)}."
+            f"many, got {labels}; ask for {_nearest(labels, places)}. (All {len(digit)} can be kept, too.)"
         )
     each = labels // len(places)
     fewest = min(places, key=lambda one: len(places[one]))
@@ -123,6 +126,12 @@ def _labelled_places(digit: Tensor, labels: int) -> Tensor:
             "labels or a smaller validation set."
         )
     return torch.cat([where[:each] for where in places.values()])
+
+
+def _nearest(labels: int, places: dict[int, Tensor]) -> int:
+    """The number of labels nearest to that asked for that can be shared evenly."""
+    most = min(len(where) for where in places.values())
+    return min(most, max(1, round(labels / len(places)))) * len(places)
 
 
 def _shuffled(size: int, seed: int, device: torch.device) -> Tensor:

@@ -5,6 +5,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import ClassLinear, ImageClassifier
+from ..networks.image_shape import check_image_shape
 
 __all__ = ["DigitAndStyle"]
 
@@ -46,7 +47,7 @@ class DigitAndStyle(nn.Module):
         classifier: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.classes, self.style = classes, style
+        self.shape, self.classes, self.style = tuple(shape), classes, style
         self.classifier = ImageClassifier(shape, classes) if classifier is None else classifier
         self.features = nn.Sequential(nn.Flatten(-2), nn.Linear(shape[0] * shape[1], hidden), nn.ReLU())
         self.moments = ClassLinear(classes, hidden, 2 * style)
@@ -62,6 +63,7 @@ class DigitAndStyle(nn.Module):
 
     def forward(self, image: Tensor, digit: Tensor | None = None) -> None:
         """The program."""
+        check_image_shape(image, self.shape)
         with pyro.plate("data", len(image)):
             if digit is None:
                 digit = pyro.sample("digit", self.digit_distribution(image))

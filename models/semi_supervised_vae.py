@@ -5,6 +5,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import ClassLinear
+from ..networks.image_shape import check_image_shape
 from .grey_bernoulli import GreyBernoulli
 
 __all__ = ["SemiSupervisedVAE"]
@@ -55,6 +56,8 @@ class SemiSupervisedVAE(nn.Module):
 
     def forward(self, image: Tensor | None = None, digit: Tensor | None = None) -> Tensor:
         """The program; returns the images, (N, H, W)."""
+        if image is not None:
+            check_image_shape(image, self.shape)
         zero = self.second.bias.new_zeros(())
         given = image if image is not None else digit
         with pyro.plate("data", 1 if given is None else len(given)):

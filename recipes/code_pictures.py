@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import ImageDataset
 from ..guides import GaussianEncoder, PointEncoder
@@ -27,7 +27,8 @@ def code_pictures(test: ImageDataset, latents: int) -> Mapping[str, Callable[[Re
         latents: the dimensions of the code; where they are two there is a picture of their plane.
 
     Raises:
-        TypeError: from a picture, where the recipe's pair is not `VAE` and one of its encoders.
+        TypeError: from a picture, where the recipe's model is not a `VAE`; from the reconstructions, where its guide is
+            not one of those whose codes have a mean in closed form.
 
     Example:
         >>> from pyrometer.data import digits
@@ -60,7 +61,7 @@ def reconstructions(test: ImageDataset, recipe: Recipe, blocks: int = 3) -> Figu
 @torch.no_grad()
 def samples(recipe: Recipe, rows: int = 8, columns: int = 10, seed: int = 0) -> Figure:
     """The mean images of codes drawn from their prior."""
-    model, _ = code_pair(recipe)
+    model, _ = recipe.pair(VAE, nn.Module, "code_pictures")
     code = torch.randn(rows, columns, model.latents, generator=torch.Generator().manual_seed(seed))
     figure = Figure(figsize=(6.5, 0.5 + 0.65 * rows), layout="constrained")
     draw_grid(figure.subplots(), render(model, code))
@@ -75,7 +76,7 @@ def code_plane(recipe: Recipe, steps: int = 15) -> Figure:
     Raises:
         ValueError: if the code has more or fewer than two dimensions.
     """
-    model, _ = code_pair(recipe)
+    model, _ = recipe.pair(VAE, nn.Module, "code_pictures")
     if model.latents != 2:
         raise ValueError(f"model must have a code of 2 dimensions for a map of its plane, got {model.latents}.")
     across = quantiles(steps)

@@ -12,15 +12,28 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyrometer import EnergyView, check
 from pyrometer.guides import (
     Angle,
+    AuxiliaryEncoder,
     ConditionalAngle,
     DigitAndStyle,
+    FlowEncoder,
     GaussianEncoder,
+    KindAndCode,
     LinearGaussian,
     PointEncoder,
     Responsibilities,
 )
 from pyrometer.inference.energy.log_weights import PointMass
-from pyrometer.models import VAE, Ellipse, FactorAnalysis, GaussianMixture, Horn, KMeans, SemiSupervisedVAE
+from pyrometer.models import (
+    VAE,
+    AuxiliaryVAE,
+    Ellipse,
+    FactorAnalysis,
+    GaussianMixture,
+    Horn,
+    KindAndCodeVAE,
+    KMeans,
+    SemiSupervisedVAE,
+)
 from pyrometer.networks import CurveDecoder
 
 
@@ -64,9 +77,36 @@ def cases():
             {"digit": (5,), "style": (5, 3), "image": (5, 8, 9)},
             enumerate=True,
         ),
+        "skip": Case(
+            AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=2, hidden=6, skip=True),
+            AuxiliaryEncoder((8, 9), classes=4, style=3, auxiliary=2, hidden=6),
+            {"image": torch.rand(5, 8, 9)},
+            {"digit": (5,), "style": (5, 3), "auxiliary": (5, 2), "image": (5, 8, 9)},
+            enumerate=True,
+        ),
+        "auxiliary": Case(
+            AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=2, hidden=6, skip=False),
+            AuxiliaryEncoder((8, 9), classes=4, style=3, auxiliary=2, hidden=6),
+            {"image": torch.rand(5, 8, 9)},
+            {"digit": (5,), "style": (5, 3), "auxiliary": (5, 2), "image": (5, 8, 9)},
+            enumerate=True,
+        ),
         "gaussian_encoder": Case(
             VAE((8, 9), latents=3, hidden=6),
             GaussianEncoder((8, 9), latents=3, hidden=6),
+            {"image": torch.rand(5, 8, 9)},
+            {"code": (5, 3), "image": (5, 8, 9)},
+        ),
+        "kind_and_code": Case(
+            KindAndCodeVAE((8, 9), kinds=4, latents=3, hidden=6),
+            KindAndCode((8, 9), kinds=4, latents=3, hidden=6),
+            {"image": torch.rand(5, 8, 9)},
+            {"kind": (5,), "code": (5, 3), "image": (5, 8, 9)},
+            enumerate=True,
+        ),
+        "flow_encoder": Case(
+            VAE((8, 9), latents=3, hidden=6),
+            FlowEncoder((8, 9), latents=3, hidden=6),
             {"image": torch.rand(5, 8, 9)},
             {"code": (5, 3), "image": (5, 8, 9)},
         ),

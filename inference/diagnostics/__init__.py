@@ -5,6 +5,8 @@ from .diagnosis import Diagnosis, diagnose
 from .diagnosis_plots import plot_loo_pit, plot_moments, plot_pareto_k, plot_reliability, plot_units
 from .findings import Finding
 from .inference_data import to_arviz
+from .mutual_information import mutual_information
+from .mutual_information_gap import mutual_information_gap
 from .predictive import simulate
 from .reference import nuts_draws
 from .reliability import reliability
@@ -20,6 +22,8 @@ __all__ = [
     "calibrate",
     "diagnose",
     "gibbs_probabilities",
+    "mutual_information",
+    "mutual_information_gap",
     "noncentered",
     "nuts_draws",
     "plot_calibration",

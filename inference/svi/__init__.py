@@ -1,5 +1,6 @@
 """Stochastic variational inference: ``fit``, the objectives, and the check before the first step."""
 
+from .decomposed import Decomposed
 from .fit import Fit, fit
 from .marginalised import Marginalised
 from .minimised import Minimised
@@ -9,9 +10,11 @@ from .pair_checks import check
 from .relaxed import Relaxed
 from .run import add_to_summary, load_weights
 from .semi_supervised import SemiSupervised
+from .summed_label import SummedLabel
 from .wake_sleep import WakeSleep
 
 __all__ = [
+    "Decomposed",
     "Fit",
     "Marginalised",
     "Minimised",
@@ -20,6 +23,7 @@ __all__ = [
     "NonFiniteWeightsError",
     "Relaxed",
     "SemiSupervised",
+    "SummedLabel",
     "WakeSleep",
     "add_to_summary",
     "check",

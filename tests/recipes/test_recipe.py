@@ -24,10 +24,13 @@ def test_the_recipes_are_there():
         "gaussian_mixture",
         "horn",
         "iwae",
+        "jointvae",
         "kmeans",
         "pen",
         "ssvae",
+        "ssvae_auxiliary",
         "vae",
+        "vae_flow",
     ]
 
 
