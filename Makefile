@@ -73,6 +73,9 @@ bench: setup
 	@$(RUN) -m benchmarks.rank_calibration
 	@$(RUN) -m benchmarks.verdicts
 	@$(RUN) -m benchmarks.gradient_estimators
+	@$(RUN) -m benchmarks.bounds
+	@$(RUN) -m benchmarks.codes
+	@$(RUN) -m benchmarks.disentangling
 	@$(RUN) -m benchmarks.energy_calibration
 	@$(RUN) -m benchmarks.canyon
 	@$(RUN) -m benchmarks.circles

@@ -22,6 +22,7 @@ def test_the_recipes_are_there():
         "ellipse",
         "factor_analysis",
         "gaussian_mixture",
+        "hfvae",
         "horn",
         "iwae",
         "jointvae",

@@ -45,9 +45,9 @@ def test_sampled_parts_of_the_bound_are_in_the_mean_those_of_a_gaussian_in_close
         for ours, theirs in zip(flow.encoder.parameters(), gaussian.encoder.parameters(), strict=True):
             theirs.copy_(ours[: len(theirs)])
     image = torch.rand(4, 8, 8).round()
-    drawn = torch.stack([torch.stack(sampled_rate_and_distortion(model, flow, image)) for _ in range(800)])
-    exact = torch.stack([torch.stack(rate_and_distortion(model, gaussian, image)) for _ in range(800)])
-    error = (drawn.var(0) / 800 + exact.var(0) / 800).sqrt()
+    drawn = torch.stack([torch.stack(sampled_rate_and_distortion(model, flow, image)) for _ in range(300)])
+    exact = torch.stack([torch.stack(rate_and_distortion(model, gaussian, image)) for _ in range(300)])
+    error = (drawn.var(0) / 300 + exact.var(0) / 300).sqrt()
     assert ((drawn.mean(0) - exact.mean(0)).abs() < SIGMAS * error).all()
     assert exact[:, 0].var(0).max() == 0  # the closed form
-    assert drawn.shape == (800, 2, 4)
+    assert drawn.shape == (300, 2, 4)
