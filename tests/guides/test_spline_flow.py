@@ -49,6 +49,9 @@ def test_a_draw_has_the_density_that_the_inverse_gives(latents):
     assert kept.shape == (50, 3)
     torch.testing.assert_close(kept, by_inverse, rtol=1e-6, atol=1e-6)
     assert (drawn.std((0, 1)) > 0.1).all()
+    fresh = SplineFlow(q.loc, q.scale, q.features, q.couplings)  # which has drawn nothing
+    assert torch.equal(q.log_prob(drawn + 0.1), fresh.log_prob(drawn + 0.1))
+    assert not torch.allclose(q.log_prob(drawn + 0.1), kept)
 
 
 def test_the_density_of_a_draw_is_that_of_its_noise_over_the_volume_that_it_is_stretched_to():
