@@ -26,6 +26,13 @@ def test_a_gap_that_is_split_has_both_parts():
     assert "| 0.50 (0.050) | 0.20 (0.050) | 0.30 (0.050) | 7 |" in text
 
 
+def test_rows_are_compared_seed_by_seed():
+    """Oracle: by hand; F_1 differs by 0.1 and 0.3 from the first row, which itself has 21.5 and 31.5."""
+    first = [measured(free_energy=21.5), measured(free_energy=31.5)]
+    text, _ = bounds.report({"elbo": first, "iwae": [measured(free_energy=21.6), measured(free_energy=31.8)]})
+    assert "doubly reparameterised: F_1 0.20 ± 0.14, -ELBO 0.00 ± 0.00" in text
+
+
 def test_a_bound_below_what_it_bounds_is_not_passed():
     assert bounds.report({"elbo": [measured(gap=-0.2)]})[1]  # as noise of 0.05 may have it
     assert not bounds.report({"elbo": [measured(gap=-0.5)]})[1]
