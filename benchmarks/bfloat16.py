@@ -19,7 +19,7 @@ from pyrometer.inference.svi.bfloat16 import has_bfloat16_products
 from pyrometer.recipes.run import open_run
 
 from .parallel_runs import Job, Reached, train_all
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["PRECISIONS", "main", "report"]
 
@@ -67,7 +67,15 @@ def report(reached: Mapping[str, Sequence[Reached]]) -> tuple[str, bool]:
     rows, verdicts, good = [], [], True
     for precision, runs in reached.items():
         seconds = f"{statistics.mean(one.seconds for one in runs):.0f}"
-        rows.append([precision, str(len(runs)), _spread(accuracies[precision]), _spread(elbos[precision]), seconds])
+        rows.append(
+            [
+                precision,
+                str(len(runs)),
+                mean_and_spread(accuracies[precision]),
+                mean_and_spread(elbos[precision]),
+                seconds,
+            ]
+        )
     for name, unit, numbers in (("accuracy", "points", accuracies), ("ELBO", "nats", elbos)):
         one, other = (numbers[precision] for precision in PRECISIONS)
         difference = statistics.mean(other) - statistics.mean(one)
@@ -84,10 +92,6 @@ def _elbo(folder: Path, draws: int = 20, at_a_time: int = 1000) -> float:
     parts = images.split(at_a_time)
     totals = [elbo_gap(view.bind(image=part), opened.recipe.guide, draws).negative_elbo.item() for part in parts]
     return -sum(totals) / len(images)
-
-
-def _spread(numbers: Sequence[float]) -> str:
-    return f"{statistics.mean(numbers):.2f} ± {statistics.stdev(numbers):.2f}"
 
 
 if __name__ == "__main__":

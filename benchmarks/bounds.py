@@ -5,7 +5,6 @@ one core. Exits with 1 where a bound lies below the free energy that it bounds b
 """
 
 import argparse
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from pyrometer.recipes.iwae import recipe as iwae
 from pyrometer.recipes.vae import recipe as vae
 from pyrometer.recipes.vae_flow import recipe as vae_flow
 
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["Measured", "main", "measured", "report", "trained"]
 
@@ -123,7 +122,7 @@ def report(found: Mapping[str, Sequence[Measured]]) -> tuple[str, bool]:
     rows = []
     for system, ones in found.items():
         cells = [_cell(name, ones) for name in COLUMNS]
-        rows.append([SYSTEMS[system][0], str(len(ones)), *cells, _span([one.seconds for one in ones], 0)])
+        rows.append([SYSTEMS[system][0], str(len(ones)), *cells, mean_and_spread([one.seconds for one in ones], 0)])
     words = _beside_first(found)
     sound = all(one.values["gap"] > -SIGMAS * one.errors["gap"] for ones in found.values() for one in ones)
     return f"{table(header, rows)}{words}", sound
@@ -135,7 +134,7 @@ def _beside_first(found: Mapping[str, Sequence[Measured]]) -> str:
     lines = []
     for system, ones in others:
         away = [
-            _span([one.values[name] - own.values[name] for one, own in zip(ones, first, strict=True)], 2)
+            mean_and_spread([one.values[name] - own.values[name] for one, own in zip(ones, first, strict=True)], 2)
             for name in ("free_energy", "negative_elbo")
         ]
         lines.append(f"- {SYSTEMS[system][0]}: F_1 {away[0]}, -ELBO {away[1]}")
@@ -150,12 +149,7 @@ def _cell(name: str, ones: Sequence[Measured]) -> str:
         return "-"
     errors = [one.errors[name] for one in ones if name in one.errors]
     error = f" ({sum(e * e for e in errors) ** 0.5 / len(ones):.3f})" if errors else ""
-    return _span([one.values[name] for one in ones], 2) + error
-
-
-def _span(values: Sequence[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    return mean_and_spread([one.values[name] for one in ones], 2) + error
 
 
 if __name__ == "__main__":

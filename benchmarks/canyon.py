@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import pyrometer
 
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["CASES", "Case", "ClosedCurve", "ellipse", "free_energy", "largest_force", "main", "report", "train"]
 
@@ -221,17 +221,12 @@ def _row(case: Case, states: Sequence[State]) -> list[str]:
     data = "on the ellipse" if case.data_noise == 0 else f"noise {case.data_noise:g}"
     columns = [[getattr(one, name) for one in states] for name in ("noise", "training", "fresh", "force")]
     digits = (4, 2, 2, 0)
-    numbers = [_spread(values, places) for values, places in zip(columns, digits, strict=True)]
+    numbers = [mean_and_spread(values, places) for values, places in zip(columns, digits, strict=True)]
     return [data, str(case.harmonics), case.noise, str(states[0].steps), *numbers]
 
 
 def _circle(points: int) -> Tensor:
     return 2 * math.pi * torch.arange(points) / points
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
 
 
 if __name__ == "__main__":

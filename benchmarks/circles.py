@@ -24,7 +24,7 @@ from pyrometer.data import ellipse
 from pyrometer.guides import Angle
 from pyrometer.models import Ellipse
 
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["NOISE", "RIGHT", "UNIT", "Way", "cells", "circle", "main", "trained", "way_row", "ways"]
 
@@ -123,7 +123,7 @@ def _ways_table(seeds: Sequence[int]) -> tuple[str, bool]:
 def cells(rows: Sequence[Sequence[float]], digits: Sequence[int]) -> list[str]:
     """Mean ± standard deviation of each column, with so many digits."""
     columns = zip(zip(*rows, strict=True), digits, strict=True)
-    return [f"{statistics.mean(c):.{d}f} ± {statistics.stdev(c) if len(c) > 1 else math.nan:.{d}f}" for c, d in columns]
+    return [mean_and_spread(c, d) for c, d in columns]
 
 
 def _decay(progress: float) -> float:

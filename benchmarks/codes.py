@@ -7,7 +7,6 @@ makes the rows of the embedded digits alone.
 """
 
 import argparse
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from pyrometer.recipes.autoencoder import recipe as autoencoder
 from pyrometer.recipes.vae import recipe as vae
 
 from .outcomes import energy_distance
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["Judged", "judged", "main", "report", "samples", "trained"]
 
@@ -115,18 +114,19 @@ def report(found: Mapping[tuple[str, int, str], Sequence[Judged]]) -> tuple[str,
         rejected = sum(one.p < 0.05 for one in ones)
         rows.append(
             [
-                *(data, str(latents), system, _span([one.ratio for one in ones], 2), f"{rejected} of {len(ones)}"),
-                *(_span([one.spread for one in ones], 2), _span([one.seconds for one in ones], 0)),
+                *(
+                    data,
+                    str(latents),
+                    system,
+                    mean_and_spread([one.ratio for one in ones], 2),
+                    f"{rejected} of {len(ones)}",
+                ),
+                *(mean_and_spread([one.spread for one in ones], 2), mean_and_spread([one.seconds for one in ones], 0)),
             ]
         )
     pairs = [(ones, found[*key[:2], "auto-encoder"]) for key, ones in found.items() if key[2] == "VAE"]
     good = all(ours.ratio < theirs.ratio for one in pairs for ours, theirs in zip(*one, strict=True))
     return table(header, rows), good
-
-
-def _span(values: Sequence[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

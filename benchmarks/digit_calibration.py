@@ -7,7 +7,6 @@ back no validation images are refused.
 """
 
 import argparse
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +27,7 @@ from pyrometer.recipes.digit_readings import digit_readings
 from pyrometer.recipes.recipe import Recipe
 from pyrometer.recipes.run import open_run
 
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["Measured", "calibrated", "main", "measure", "report"]
 
@@ -118,8 +117,11 @@ def report(measured: Sequence[dict[str, Measured]]) -> str:
         ece = [[one.tables[i].ece.item() for one in runs] for i in (0, 1)]
         chance = [one.tables[1].ece_if_calibrated.item() for one in runs]
         losses = [[one.loss[i] for one in runs] for i in (0, 1)]
-        cells = [_spread([100 * one.accuracy for one in runs], 2), _spread([one.beta for one in runs], 2)]
-        rows.append([name, *cells, *(_spread(values, 4) for values in (*losses, *ece, chance))])
+        cells = [
+            mean_and_spread([100 * one.accuracy for one in runs], 2),
+            mean_and_spread([one.beta for one in runs], 2),
+        ]
+        rows.append([name, *cells, *(mean_and_spread(values, 4) for values in (*losses, *ece, chance))])
     header = ["reading", "accuracy, %", "beta", "NLL at 1", "NLL at beta", "ECE at 1", "ECE at beta", "ECE by chance"]
     return f"{len(measured)} runs; mean ± sd.\n\n{table(header, rows)}"
 
@@ -136,11 +138,6 @@ def draw(measured: dict[str, Measured], path: Path) -> None:
 
 def _first(images: ImageDataset, count: int) -> ImageDataset:
     return images.subset(torch.arange(min(count, len(images)))) if count else images
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from pyrometer.data import digits, train_test_split
 from pyrometer.recipes.label_baselines import BASELINES, label_baselines
 from pyrometer.recipes.ssvae import recipe
 
-from .parallel_runs import Job, Reached, mean_and_spread, train_all
-from .results_page import PAGE, provenance, table, write_block
+from .parallel_runs import Job, Reached, train_all
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["main", "report"]
 
@@ -53,7 +53,7 @@ def report(seeds: Sequence[int], ours: Sequence[Reached], baselines: Sequence[di
         for place, seed in enumerate(seeds)
     ]
     seconds = sum(one.seconds for one in ours) / len(ours)
-    rows.append(["mean ± sd", *(mean_and_spread(values) for values in columns.values()), f"{seconds:.0f}"])
+    rows.append(["mean ± sd", *(_in_percent(values) for values in columns.values()), f"{seconds:.0f}"])
     margins = [100 * (a - b) for a, b in zip(columns["ssvae"], columns["logistic regression"], strict=True)]
     won = sum(margin > 0 for margin in margins)
     span = f"{min(margins):.1f} to {max(margins):.1f} points"
@@ -61,6 +61,10 @@ def report(seeds: Sequence[int], ours: Sequence[Reached], baselines: Sequence[di
     learnt = "\n".join(f"- {name}: learns from {source}." for name, source in BASELINES.items())
     header = ["seed", *(f"{name}, %" for name in columns), "s"]
     return f"{table(header, rows)}\n\n{shown}\n\n{learnt}", won == len(seeds)
+
+
+def _in_percent(parts: Sequence[float]) -> str:
+    return mean_and_spread([100 * part for part in parts], digits=1)
 
 
 def _settings(seed: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ the likelihood's loss on test images, or choosing by calibrated probability is n
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from pyrometer.data import ImageDataset, digits, train_test_split
 from pyrometer.inference.diagnostics import gibbs_probabilities, reliability, temperature_scaling
 from pyrometer.networks import mlp
 
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["EnergyClassifier", "Measured", "chosen_right", "main", "margin_loss", "measure", "nothing", "report"]
 
@@ -169,10 +168,10 @@ def report(measured: Sequence[Measured]) -> tuple[str, bool]:
     rows = [
         [
             name,
-            _spread([one.accuracy[i] for one in measured], 1),
-            _spread([one.beta[i] for one in measured], 2),
-            *(_spread([one.loss[i][j] for one in measured], 3) for j in (0, 1)),
-            *(_spread([one.ece[i][j] for one in measured], 3) for j in (0, 1, 2)),
+            mean_and_spread([one.accuracy[i] for one in measured], 1),
+            mean_and_spread([one.beta[i] for one in measured], 2),
+            *(mean_and_spread([one.loss[i][j] for one in measured], 3) for j in (0, 1)),
+            *(mean_and_spread([one.ece[i][j] for one in measured], 3) for j in (0, 1, 2)),
         ]
         for i, name in enumerate(SYSTEMS)
     ]
@@ -180,14 +179,13 @@ def report(measured: Sequence[Measured]) -> tuple[str, bool]:
     picks = [
         [
             rule,
-            _spread([100 * one.picks[rule] / one.disagreements for one in measured], 1),
-            _spread([one.overall[rule] for one in measured], 1),
+            mean_and_spread([100 * one.picks[rule] / one.disagreements for one in measured], 1),
+            mean_and_spread([one.overall[rule] for one in measured], 1),
         ]
         for rule in measured[0].picks
     ]
-    shown = (
-        f"{_spread([float(one.disagreements) for one in measured], 0)} images a seed that one system alone gets right"
-    )
+    disagreements = mean_and_spread([float(one.disagreements) for one in measured], 0)
+    shown = f"{disagreements} images a seed that one system alone gets right"
     better = all(one.picks["Gibbs, fitted beta"] > one.picks["lowest raw energy"] for one in measured)
     lower = all(fitted < raw for one in measured for raw, fitted in one.loss)
     chosen = table(["chosen by", f"right of {shown}, %", "right of all, %"], picks)
@@ -196,11 +194,6 @@ def report(measured: Sequence[Measured]) -> tuple[str, bool]:
 
 def _loss(energies: Tensor, truth: Tensor, beta: float) -> float:
     return nn.functional.cross_entropy(-beta * energies, truth).item()
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pyrometer.recipes.digit_readings import digit_readings
 from pyrometer.recipes.label_baselines import label_baselines
 from pyrometer.recipes.run import OpenRun, open_run, run
 
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["Reached", "main", "measure", "report"]
 
@@ -89,11 +89,15 @@ def report(reached: dict[int, list[Reached]]) -> str:
     for labels, ours in reached.items():
         parts: list[list[float]] = [[one.guide for one in ours], [one.model for one in ours]]
         known = [one.baseline for one in ours if one.baseline is not None]
-        cells = [_spread(part) for part in parts] + [_spread(known) if known else ""]
+        cells = [_in_percent(part) for part in parts] + [_in_percent(known) if known else ""]
         rows.append([str(labels), *cells, f"{statistics.mean(one.seconds for one in ours):.0f}"])
     count = len(next(iter(reached.values())))
     header = ["labels", "guide, %", "model, argmin F, %", "logistic regression, %", "s"]
     return f"Test accuracy, mean ± sd over {count} seeds.\n\n{table(header, rows)}"
+
+
+def _in_percent(parts: Sequence[float]) -> str:
+    return mean_and_spread([100 * part for part in parts], digits=1)
 
 
 def _names(opened: OpenRun) -> torch.Tensor:
@@ -109,11 +113,6 @@ def _finished(folder: Path, epochs: int) -> bool:
     summary = folder / "summary.json"
     known = json.loads(summary.read_text()) if summary.exists() else {}
     return "test_accuracy" in known and known["epochs"] == epochs
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

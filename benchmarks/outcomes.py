@@ -25,7 +25,7 @@ from pyrometer.models import Horn, MixtureDensity
 from pyrometer.networks import CurveDecoder, RadiiDecoder, mlp
 
 from .circles import circle
-from .results_page import PAGE, provenance, table, write_block
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["Answer", "energy_distance", "main", "regression", "trainings"]
 
@@ -199,13 +199,8 @@ def _decay(progress: float) -> float:
 
 def _cells(rows: Sequence[Sequence[float]]) -> list[str]:
     distance, ratio, rejected, energy = (list(column) for column in zip(*rows, strict=True))
-    spans = [_span([1000 * d for d in distance], 2), _span(ratio, 2)]
-    return [*spans, f"{sum(rejected):.0f} of {len(rows)}", "-" if math.isnan(energy[0]) else _span(energy, 2)]
-
-
-def _span(values: Sequence[float], digits: int) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
+    spans = [mean_and_spread([1000 * d for d in distance], 2), mean_and_spread(ratio, 2)]
+    return [*spans, f"{sum(rejected):.0f} of {len(rows)}", "-" if math.isnan(energy[0]) else mean_and_spread(energy, 2)]
 
 
 if __name__ == "__main__":

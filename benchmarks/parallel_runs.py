@@ -3,7 +3,6 @@
 import csv
 import json
 import multiprocessing
-import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +15,7 @@ from pyrometer.inference.svi import add_to_summary
 from pyrometer.recipes.recipe import typed_settings
 from pyrometer.recipes.run import run
 
-__all__ = ["Job", "Reached", "mean_and_spread", "train_all"]
+__all__ = ["Job", "Reached", "train_all"]
 
 
 class Job(NamedTuple):
@@ -83,14 +82,3 @@ def _finished(job: Job) -> Reached | None:
     accuracy = None if validation is None else float(validation)
     reached = (summary["test_accuracy"], accuracy, summary["elbo"], summary["epochs"], summary["seconds"])
     return Reached(*reached, summary.get("cpu_seconds"))
-
-
-def mean_and_spread(accuracies: Sequence[float]) -> str:
-    """Mean ± standard deviation over seeds, in per cent; of one seed the mean alone.
-
-    Example:
-        >>> mean_and_spread([0.95, 0.97])
-        '96.0 ± 1.4'
-    """
-    mean = f"{100 * statistics.mean(accuracies):.1f}"
-    return f"{mean} ± {100 * statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else mean

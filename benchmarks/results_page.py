@@ -4,11 +4,12 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["PAGE", "provenance", "table", "write_block"]
+__all__ = ["PAGE", "mean_and_spread", "provenance", "table", "write_block"]
 
 PAGE = Path("docs/results.md")
 
@@ -43,6 +44,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, *rows]
     written = ["| " + " | ".join(cells) + " |" for cells in lines]
     return "\n".join([written[0], "|" + "---|" * len(header), *written[1:]])
+
+
+def mean_and_spread(values: Iterable[float], digits: int = 2) -> str:
+    """Mean ± standard deviation, of seeds say; of one value itself.
+
+    Example:
+        >>> mean_and_spread([95.0, 97.0], digits=1)
+        '96.0 ± 1.4'
+    """
+    values = list(values)
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def provenance(module: str, *also: str) -> str:

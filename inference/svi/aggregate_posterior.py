@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..energy.structure import sample_sites
+from .enumerated_label import enumerated
 
 __all__ = ["Densities", "GuideDraws", "by_element", "draw", "stratified_log_weights"]
 
@@ -124,12 +125,9 @@ class Densities:
 
 def draw(guide: Callable, batch: dict[str, Any]) -> GuideDraws:
     """Runs the guide with its discrete latents enumerated, and draws the others once for each of their values."""
-
-    def configure(site: Any) -> Any:
-        return {"enumerate": "parallel"} if getattr(site["fn"], "has_enumerate_support", False) else {}
-
+    by_choice = enumerated(guide, lambda site: getattr(site["fn"], "has_enumerate_support", False))
     with poutine.enum(first_available_dim=-2):
-        trace = poutine.trace(poutine.infer_config(guide, config_fn=configure)).get_trace(**batch)
+        trace = poutine.trace(by_choice).get_trace(**batch)
     trace.compute_log_prob()
     nodes = sample_sites(trace)
     size = next(f.size for node in nodes.values() for f in node["cond_indep_stack"] if f.vectorized)

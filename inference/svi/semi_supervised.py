@@ -2,12 +2,11 @@ r"""The semi-supervised objective of Kingma et al. (2014): two bounds on two str
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import pyro.poutine as poutine
-import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor
+
+from .enumerated_label import enumerate_label, label_log_prob, label_log_probs
 
 __all__ = ["SemiSupervised"]
 
@@ -142,42 +141,3 @@ def targets(log_q: Tensor, temperature: float) -> Tensor:
         tensor([0.6923, 0.5000, 0.3684])
     """
     return ((log_q - log_q.logsumexp(-1, keepdim=True)) / temperature).softmax(0)
-
-
-def enumerate_label(model: Callable, guide: Callable, label: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """F(x, y) for every label and datum, (K, N), with one draw of the rest; and log q(y|x), (K, N)."""
-    with poutine.enum(first_available_dim=-2):
-        q = poutine.trace(_enumerated(guide, label)).get_trace(**batch)
-        p = poutine.trace(poutine.replay(model, trace=q)).get_trace(**batch)
-    log_q, log_p = _log_probs(q), _log_probs(p)
-    log_q_label = log_q.pop(label)
-    free_energy = sum(log_q.values(), torch.zeros(())) - sum(log_p.values(), torch.zeros(()))
-    return free_energy, log_q_label.expand(free_energy.shape)
-
-
-def label_log_probs(guide: Callable, label: str, batch: dict[str, Tensor]) -> Tensor:
-    """log q(y|x) of every label, (K, N)."""
-    with poutine.enum(first_available_dim=-2):
-        trace = poutine.trace(poutine.block(_enumerated(guide, label), expose=[label])).get_trace(**batch)
-    return _log_probs(trace)[label]
-
-
-def label_log_prob(guide: Callable, label: str, batch: dict[str, Tensor]) -> Tensor:
-    """log q(y|x) of the given labels, (N,): the guide is run without them, and its site is conditioned on them."""
-    rest = {name: value for name, value in batch.items() if name != label}
-    conditioned = poutine.condition(guide, data={label: batch[label]})
-    trace = poutine.trace(poutine.block(conditioned, expose=[label])).get_trace(**rest)
-    return _log_probs(trace)[label]
-
-
-def _enumerated(guide: Callable, label: str) -> Callable:
-    def configure(site: Any) -> Any:
-        return {"enumerate": "parallel"} if site["name"] == label else {}
-
-    return poutine.infer_config(guide, config_fn=configure)
-
-
-def _log_probs(trace: poutine.Trace) -> dict[str, Tensor]:
-    trace.compute_log_prob()
-    nodes: dict[str, Any] = dict(trace.nodes.items())
-    return {name: site["log_prob"] for name, site in nodes.items() if "log_prob" in site}

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.poutine as poutine
-import torch
 from torch import Tensor
 
-from ..energy.structure import sample_sites
+from .enumerated_label import log_probs_by_label, total
 
 __all__ = ["SummedLabel"]
 
@@ -90,7 +88,7 @@ class SummedLabel:
             **batch: x.
         """
         weight = self.numbers(progress)["weight"] if weight is None else weight
-        free_energy, log_q = _by_label(model, guide, self.label, batch, weight)
+        free_energy, log_q = _free_energies(model, guide, self.label, batch, weight)
         posterior = (-free_energy.detach()).softmax(0)
         return -(-free_energy).logsumexp(0).sum() - (posterior * log_q).sum()
 
@@ -99,26 +97,11 @@ class SummedLabel:
         return {"weight": self.price ** max(0.0, 1 - progress / self.until)}
 
 
-def _by_label(
+def _free_energies(
     model: Callable, guide: Callable, label: str, batch: dict[str, Any], weight: float | Tensor
 ) -> tuple[Tensor, Tensor]:
     """F_w(x, y) and log q(y|x), each (K, N)."""
-
-    def configure(site: Any) -> Any:
-        return {"enumerate": "parallel"} if site["name"] == label else {}
-
-    with poutine.enum(first_available_dim=-2):
-        q = poutine.trace(poutine.infer_config(guide, config_fn=configure)).get_trace(**batch)
-        p = poutine.trace(poutine.replay(model, trace=q)).get_trace(**batch)
-    log_q, log_p = _log_probs(q), _log_probs(p)
-    if label not in log_q:
-        raise ValueError(f"label must be a site of the guide, got {label!r}, but its sites are {sorted(log_q)}.")
-    log_q_label = log_q.pop(label)
-    latents = sum(log_q.values(), torch.zeros(())) - sum((log_p.pop(name) for name in log_q), torch.zeros(()))
-    free_energy = weight * latents - sum(log_p.values(), torch.zeros(()))
-    return free_energy, log_q_label.expand(free_energy.shape)
-
-
-def _log_probs(trace: poutine.Trace) -> dict[str, Tensor]:
-    trace.compute_log_prob()
-    return {name: site["log_prob"] for name, site in sample_sites(trace).items()}
+    log_q, of_guide, of_model = log_probs_by_label(model, guide, label, batch)
+    priors = {name: of_model.pop(name) for name in of_guide}
+    free_energy = weight * (total(of_guide) - total(priors)) - total(of_model)
+    return free_energy.expand(log_q.shape), log_q

@@ -13,7 +13,7 @@ from pyrometer import fit
 from pyrometer.data import digits
 from pyrometer.guides import DigitAndStyle, GaussianEncoder
 from pyrometer.inference.svi import Decomposed
-from pyrometer.inference.svi.semi_supervised import enumerate_label
+from pyrometer.inference.svi.enumerated_label import enumerate_label
 from pyrometer.models import VAE, SemiSupervisedVAE
 from pyrometer.networks import mlp
 

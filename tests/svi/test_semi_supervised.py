@@ -8,7 +8,6 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
 from pyrometer import SemiSupervised
 from pyrometer.guides import DigitAndStyle
-from pyrometer.inference.svi.semi_supervised import enumerate_label, label_log_prob
 from pyrometer.models import SemiSupervisedVAE
 
 FRACTION, WEIGHT = 0.25, 0.7
@@ -100,32 +99,6 @@ def test_a_schedule_of_self_training_gets_the_progress(pair, streams):
 
     SemiSupervised(FRACTION, self_training=schedule)(*pair, **streams, progress=0.3)
     assert seen == [0.3]
-
-
-def test_each_label_has_its_free_energy(pair, streams):
-    model, guide = pair
-    pyro.set_rng_seed(3)
-    free_energy, log_q = enumerate_label(model, guide, "digit", streams["unlabelled"])
-    assert free_energy.shape == log_q.shape == (4, 7)
-    torch.testing.assert_close(log_q.exp().sum(0), torch.ones(7, dtype=torch.float64))
-    digit = torch.full((7,), 2)
-    with torch.no_grad():
-        draws = torch.stack([enumerate_label(model, guide, "digit", streams["unlabelled"])[0][2] for _ in range(300)])
-        elbos = torch.stack(
-            [
-                torch.tensor(Trace_ELBO().loss(model, guide, image=streams["unlabelled"]["image"], digit=digit))
-                for _ in range(300)
-            ]
-        )
-    error = (draws.sum(-1).var() / 300 + elbos.var() / 300).sqrt()
-    assert (draws.sum(-1).mean() - elbos.mean()).abs() < 4.3 * error
-
-
-def test_the_label_is_scored_by_the_guide_without_seeing_it(pair, streams):
-    _, guide = pair
-    batch = streams["labelled"]
-    expected = guide.digit_distribution(batch["image"]).log_prob(batch["digit"])
-    torch.testing.assert_close(label_log_prob(guide, "digit", batch), expected)
 
 
 def copies(*made):

@@ -9,7 +9,7 @@ import torch
 from pyrometer import EnergyView, fit
 from pyrometer.guides import DigitAndStyle
 from pyrometer.inference.svi import SummedLabel
-from pyrometer.inference.svi.semi_supervised import enumerate_label
+from pyrometer.inference.svi.enumerated_label import enumerate_label
 from pyrometer.models import SemiSupervisedVAE
 
 SIGMAS = 4.3  # two-sided failure rate 2e-5 of a true claim
