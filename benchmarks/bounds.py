@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyro
 import xarray as xr
 
-from pyrometer import WakeSleep, compare, fit
+from pyrometer import WakeSleep, compare
 from pyrometer.recipes import Recipe
 from pyrometer.recipes.iwae import recipe as iwae
 from pyrometer.recipes.vae import recipe as vae
@@ -59,18 +59,7 @@ def trained(system: str, seed: int, epochs: int = 0) -> tuple[Recipe, float]:
     if system == "wake_sleep":
         made = replace(made, objective=WakeSleep(draws=10, sleep=SLEEP))
     start = time.process_time()
-    fit(
-        made.model,
-        made.guide,
-        made.data,
-        objective=made.objective,
-        epochs=epochs or made.epochs,
-        batch_size=made.batch_size,
-        optimizer=made.optimizer,
-        schedule=made.schedule,
-        seed=seed,
-        progress=False,
-    )
+    made.fit(epochs, seed=seed, progress=False, on_epoch=None)
     return made, time.process_time() - start
 
 

@@ -17,13 +17,12 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrometer import fit
+from pyrometer.inference.diagnostics import energy_distance
 from pyrometer.models import VAE
 from pyrometer.recipes import Recipe
 from pyrometer.recipes.autoencoder import recipe as autoencoder
 from pyrometer.recipes.vae import recipe as vae
 
-from .outcomes import energy_distance
 from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
 __all__ = ["Judged", "judged", "main", "report", "samples", "trained"]
@@ -52,8 +51,7 @@ def trained(system: str, settings: Mapping[str, Any]) -> tuple[Recipe, float]:
     """The recipe after its training, and the CPU seconds of that."""
     pyro.set_rng_seed(settings["seed"])
     made, start = SYSTEMS[system](**settings), time.process_time()
-    how = {"epochs": made.epochs, "batch_size": made.batch_size, "optimizer": made.optimizer, "schedule": made.schedule}
-    fit(made.model, made.guide, made.data, objective=made.objective, seed=settings["seed"], progress=False, **how)
+    made.fit(seed=settings["seed"], progress=False, on_epoch=None)
     return made, time.process_time() - start
 
 
@@ -69,10 +67,9 @@ def judged(made: Recipe, seconds: float, permutations: int = PERMUTATIONS) -> Ju
     model: Any = made.model
     guide: Any = made.guide
     image = image[torch.randperm(len(image))[:SIZE]]
-    distance, null = energy_distance(samples(model, len(image)).flatten(1), image.flatten(1), permutations)
-    p = (1 + (null >= distance).sum().item()) / (1 + permutations)
+    found = energy_distance(samples(model, len(image)).flatten(1), image.flatten(1), permutations)
     code = guide.distribution(image).sample()
-    return Judged(distance / null.mean().item(), p, code.square().mean().sqrt().item(), seconds)
+    return Judged(found.ratio, found.p, code.square().mean().sqrt().item(), seconds)
 
 
 def main() -> int:

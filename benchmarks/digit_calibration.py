@@ -95,18 +95,17 @@ def calibrated(validation: Tensor, test: Tensor, validation_digit: Tensor, test_
 
 
 def validation_images(recipe: Recipe) -> ImageDataset:
-    """What the recipe measures its validation accuracy by.
+    """The images, with their labels, that the recipe holds back.
 
     Raises:
-        ValueError: if it holds back no images.
+        ValueError: if it holds back none.
     """
-    held = [one for one in getattr(recipe.validate, "args", ()) if isinstance(one, ImageDataset)]
-    if len(held) != 1:
+    if recipe.validation is None or "digit" not in recipe.validation:
         raise ValueError(
-            "the run's recipe must hold back validation images with labels, by which temperatures are fitted, got "
-            f"{len(held)} sets of them; take runs of ssvae on mnist, or another recipe that has them."
+            "the run's recipe must hold back validation images with labels, by which temperatures are fitted, and has "
+            "none; take runs of ssvae on mnist, or another recipe that has them."
         )
-    return held[0]
+    return ImageDataset(recipe.validation["image"], recipe.validation["digit"])
 
 
 def report(measured: Sequence[dict[str, Measured]]) -> str:

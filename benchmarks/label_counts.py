@@ -20,6 +20,7 @@ from pyrometer.recipes.class_matching import match_classes
 from pyrometer.recipes.digit_readings import digit_readings
 from pyrometer.recipes.label_baselines import label_baselines
 from pyrometer.recipes.run import OpenRun, open_run, run
+from pyrometer.recipes.ssvae import classify
 
 from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
@@ -102,11 +103,9 @@ def _in_percent(parts: Sequence[float]) -> str:
 
 def _names(opened: OpenRun) -> torch.Tensor:
     """The digit of each class, by the images that the recipe names its classes by."""
-    score: Any = opened.recipe.score
-    naming = score.args[1]
-    with torch.no_grad():
-        guide: Any = opened.recipe.guide
-        return match_classes(guide.digit_distribution(naming.image).logits.argmax(-1), naming.digit)
+    naming = opened.recipe.validation
+    assert naming is not None
+    return match_classes(classify(opened.recipe.guide, naming["image"]), naming["digit"])
 
 
 def _finished(folder: Path, epochs: int) -> bool:

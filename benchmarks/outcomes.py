@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from pyrometer import EnergyView, Marginalised, Minimised, fit
 from pyrometer.data import horn, horn_radii, pen
 from pyrometer.guides import ConditionalAngle
+from pyrometer.inference.diagnostics import energy_distance
 from pyrometer.models import Horn, MixtureDensity
 from pyrometer.networks import CurveDecoder, RadiiDecoder, mlp
 
 from .circles import circle
 from .results_page import PAGE, mean_and_spread, provenance, table, write_block
 
-__all__ = ["Answer", "energy_distance", "main", "regression", "trainings"]
+__all__ = ["Answer", "main", "regression", "trainings"]
 
 SIZE, RATE, PERMUTATIONS, JUDGED = 1000, 0.02, 300, 200
 
@@ -42,22 +43,6 @@ class Answer(NamedTuple):
 
     draw: Draw
     energy: Callable[[Data], float] = lambda _: math.nan
-
-
-def energy_distance(first: Tensor, second: Tensor, permutations: int = 0) -> tuple[float, Tensor]:
-    r"""Twice the mean distance between samples (N, D) and (M, D), less those within; and the same after permutations.
-
-    .. math:: D^2 = 2 E|X - Y| - E|X - X'| - E|Y - Y'|
-
-    Source: G. J. Székely, M. L. Rizzo (2013), Energy statistics, J. Stat. Plan. Inference 143, equation 5.
-    """
-    both = torch.cat([first, second]).double()
-    distances = torch.cdist(both, both)
-    belongs = torch.cat([torch.full((len(first),), 1 / len(first)), torch.full((len(second),), -1 / len(second))])
-    orders = [torch.arange(len(both)), *[torch.randperm(len(both)) for _ in range(permutations)]]
-    signs = torch.stack([belongs.double()[order] for order in orders], -1)
-    values = -(signs * (distances @ signs)).sum(0)
-    return values[0].item(), values[1:]
 
 
 def trainings(name: str) -> dict[str, Callable[[Data, int], Answer]]:
@@ -139,10 +124,9 @@ def _judged(train: Callable[[Data, int], Answer], simulate: Callable[..., Data],
     given = torch.cat([elsewhere.unsqueeze(-1), answer.draw(elsewhere)], -1)
     truth = torch.cat([fresh["x"].unsqueeze(-1), fresh["point"]], -1)
     unit = truth.std(0).clamp(min=1e-6)
-    distance, null = energy_distance(given / unit, truth / unit, PERMUTATIONS)
-    rejected = float((1 + (null >= distance).sum()) / (1 + PERMUTATIONS) < 0.05)
+    found = energy_distance(given / unit, truth / unit, PERMUTATIONS)
     first = {name: value[:JUDGED] for name, value in fresh.items()}
-    return [distance, distance / null.mean().item(), rejected, answer.energy(first)]
+    return [found.value, found.ratio, float(found.p < 0.05), answer.energy(first)]
 
 
 def _truth(radii: Callable[[Tensor], Tensor], data: Data, seed: int) -> Answer:  # noqa: ARG001 - as trainings are called

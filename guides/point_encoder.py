@@ -5,6 +5,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import mlp
+from ..networks.image_shape import check_image_shape
 
 __all__ = ["PointEncoder"]
 
@@ -34,7 +35,7 @@ class PointEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, int] = (28, 28), latents: int = 50, hidden: int = 200) -> None:
         super().__init__()
-        self.latents = latents
+        self.shape, self.latents = tuple(shape), latents
         self.encoder = mlp(shape[0] * shape[1], hidden, hidden, latents)
 
     def distribution(self, image: Tensor) -> dist.Delta:
@@ -43,5 +44,6 @@ class PointEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> None:
         """The program."""
+        check_image_shape(image, self.shape)
         with pyro.plate("data", len(image)):
             pyro.sample("code", self.distribution(image))

@@ -5,6 +5,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import mlp
+from ..networks.image_shape import check_image_shape
 from .grey_bernoulli import GreyBernoulli
 
 __all__ = ["VAE"]
@@ -53,6 +54,8 @@ class VAE(nn.Module):
 
     def forward(self, image: Tensor | None = None) -> Tensor:
         """The program; returns the images, (N, H, W)."""
+        if image is not None:
+            check_image_shape(image, self.shape)
         zero = next(self.parameters()).new_zeros(self.latents)
         with pyro.plate("data", 1 if image is None else len(image)):
             code = pyro.sample("code", dist.Normal(zero, 1.0).to_event(1))

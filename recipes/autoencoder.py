@@ -40,6 +40,7 @@ def recipe(
         guide=PointEncoder(shape, latents=latents, hidden=hidden),
         data={"image": kept.train},
         held_out={"image": kept.test.image},
+        validation={"image": kept.validation},
         epochs=epochs or suits.epochs,
         batch_size=suits.batch_size,
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate),

@@ -12,7 +12,6 @@ from ..inference.svi import MonteCarlo
 from ..inference.svi.estimators import doubly_reparameterised
 from ..models import VAE
 from .recipe import Recipe
-from .vae import images
 from .vae import recipe as vae
 
 __all__ = ["recipe", "tighter_bound"]
@@ -39,10 +38,11 @@ def recipe(
     shared = {"data": data, "latents": latents, "hidden": hidden, "epochs": epochs, "learning_rate": learning_rate}
     bound = MonteCarlo(doubly_reparameterised, draws)
     made = vae(**shared, binary=binary, seed=seed)
+    assert made.validation is not None
     return replace(
         made,
         objective=bound,
-        validate=partial(_measured, "validation", images(data, binary, seed).validation, bound),
+        validate=partial(_measured, "validation", made.validation["image"], bound),
         score=partial(_measured, "test", made.held_out["image"], bound),
     )
 

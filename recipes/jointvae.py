@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 
-from ..data import ImageDataset, digits, mnist, train_test_split
+from ..data import ImageDataset
 from ..guides import DigitAndStyle
 from ..inference.svi import SummedLabel
 from ..models import SemiSupervisedVAE
 from .class_matching import agreement, contingency, match_classes
+from .digit_images import parts, train_and_test
 from .digit_pictures import render
 from .image_grid import draw_grid
 from .recipe import Recipe
-from .vae import VALIDATION, decay
+from .ssvae import classify
+from .vae import decay
 
 __all__ = ["found_classes", "recipe"]
 
@@ -51,7 +53,7 @@ def recipe(
     of the training images, which the training does not see; test images then say how well. Where ``style``, ``hidden``,
     ``epochs`` or ``learning_rate`` is 0, it is what suits the data.
     """
-    train, validation, test = _images(data, seed)
+    train, validation, test = parts(train_and_test(data, seed), seed)
     suits = SUITS[data]
     style, hidden = style or suits.style, hidden or suits.hidden
     shape = (test.image.shape[-2], test.image.shape[-1])
@@ -60,6 +62,7 @@ def recipe(
         guide=DigitAndStyle(shape, style=style, hidden=2 * hidden),
         data={"image": train.image},
         held_out={"image": test.image},
+        validation=validation.batch(),
         epochs=epochs or suits.epochs,
         objective=SummedLabel("digit", price),
         batch_size=suits.batch_size,
@@ -83,11 +86,11 @@ def found_classes(naming: ImageDataset, test: ImageDataset, recipe: Recipe, rows
         seed: of the draws.
     """
     model, guide = recipe.pair(SemiSupervisedVAE, DigitAndStyle, "pictures")
-    matched = match_classes(_found(guide, naming), naming.digit, model.classes)
+    matched = match_classes(classify(guide, naming.image), naming.digit, model.classes)
     order = matched.argsort()
     drawn = torch.randn(rows - 1, model.style, generator=torch.Generator().manual_seed(seed))
     images = render(model, torch.cat([torch.zeros(1, model.style), drawn]))[:, order]
-    counts = contingency(_found(guide, test), test.digit, model.classes)[order]
+    counts = contingency(classify(guide, test.image), test.digit, model.classes)[order]
     figure = Figure(figsize=(6.5, 1.2 + 0.58 * rows + 4.2), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=[0.58 * rows, 4.2])
     names = [str(k) for k in matched[order].tolist()]
@@ -105,16 +108,6 @@ def found_classes(naming: ImageDataset, test: ImageDataset, recipe: Recipe, rows
     return figure
 
 
-def _images(data: str, seed: int) -> tuple[ImageDataset, ImageDataset, ImageDataset]:
-    """What is trained on, without its labels; what names the classes; and what judges them."""
-    if data not in SUITS:
-        raise ValueError(f"setting 'data' must be digits or mnist, got {data!r}.")
-    train, test = train_test_split(digits(), seed=seed) if data == "digits" else mnist()
-    kept, held_back = train_test_split(train, VALIDATION, seed)
-    return kept, held_back, test
-
-
-@torch.no_grad()
 def _agreement(
     name: str,
     naming: ImageDataset,
@@ -122,14 +115,6 @@ def _agreement(
     model: SemiSupervisedVAE,
     guide: DigitAndStyle,
 ) -> Mapping[str, float]:
-    matched = match_classes(_found(guide, naming), naming.digit, model.classes)
-    reached = agreement(_found(guide, images), images.digit, matched)
+    matched = match_classes(classify(guide, naming.image), naming.digit, model.classes)
+    reached = agreement(classify(guide, images.image), images.digit, matched)
     return {f"{name}_accuracy": reached.accuracy, f"{name}_mutual_information": reached.mutual_information}
-
-
-@torch.no_grad()
-def _found(guide: Any, images: ImageDataset) -> torch.Tensor:
-    """The most probable class of each image, (N,)."""
-    device = next(guide.parameters()).device
-    parts = [guide.digit_distribution(part.to(device)).logits.argmax(-1).cpu() for part in images.image.split(1000)]
-    return torch.cat(parts)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..inference.energy import BoundView, EnergyView
+from ..inference.svi import Fit, fit
 
 __all__ = ["Recipe", "find", "names", "settings_of", "typed_settings"]
 
@@ -36,6 +37,8 @@ class Recipe:
         epochs: passes over the data.
         whole: the data share latents, so that the guide is that of all data together: ``held_out`` is then what it was
             trained on, and measured as a whole.
+        validation: like ``held_out``, with the labels where there are any: data by which settings, temperatures and the
+            names of classes are chosen, neither trained nor tested on.
         labels: true values of discrete latents at ``held_out``, which a diagnosis compares the guide with.
         objective, batch_size, optimizer, schedule: as ``pyrometer.fit`` takes them.
         validate: metrics of (model, guide) after each epoch, on data that are neither trained nor tested on.
@@ -48,6 +51,7 @@ class Recipe:
     data: Any
     held_out: Mapping[str, Tensor]
     epochs: int
+    validation: Mapping[str, Tensor] | None = None
     labels: Mapping[str, Tensor] | None = None
     whole: bool = False
     objective: Any = None
@@ -57,6 +61,20 @@ class Recipe:
     validate: Callable[[Any, Any], Mapping[str, float]] | None = None
     score: Callable[[Any, Any], Mapping[str, float]] | None = None
     pictures: Mapping[str, Callable[["Recipe"], Figure]] | None = None
+
+    def fit(self, epochs: int | None = None, **how: Any) -> Fit:
+        """Trains model and guide in place, for so many epochs or the recipe's own; ``how`` is passed to ``fit``."""
+        return fit(
+            self.model,
+            self.guide,
+            self.data,
+            objective=self.objective,
+            epochs=epochs or self.epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            **{"on_epoch": self.validate, **how},
+        )
 
     def view(self, count: int | None = None) -> BoundView:
         """The energy view of the model at the first ``count`` held-out data (all without)."""

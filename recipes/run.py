@@ -12,7 +12,7 @@ import torch
 from ..inference.energy.elbo_gap import elbo_gap
 from ..inference.energy.guide_draws import Guide
 from ..inference.energy.log_weights import PointMass
-from ..inference.svi import Fit, add_to_summary, fit, load_weights
+from ..inference.svi import Fit, add_to_summary, load_weights
 from ..inference.svi.processes import is_first_process
 from ..inference.svi.random_state import preserved_random_state
 from .code_version import changed_code, code_of
@@ -70,16 +70,8 @@ def run(
     with preserved_random_state():
         pyro.set_rng_seed(seed)
         recipe = find(name)(**settings)
-        result = fit(
-            recipe.model,
-            recipe.guide,
-            recipe.data,
-            objective=recipe.objective,
-            epochs=epochs or recipe.epochs,
-            batch_size=recipe.batch_size,
-            optimizer=recipe.optimizer,
-            schedule=recipe.schedule,
-            on_epoch=recipe.validate,
+        result = recipe.fit(
+            epochs,
             seed=seed,
             out=out,
             resume=resume,

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..data import Distortion, ImageDataset, digits, mnist, semi_supervised_split, train_test_split
+from ..data import Distortion, ImageDataset, semi_supervised_split
 from ..guides import DigitAndStyle
 from ..inference.svi import SemiSupervised
 from ..models import SemiSupervisedVAE
 from ..networks import ImageClassifier
+from .digit_images import train_and_test
 from .digit_pictures import digit_pictures
 from .recipe import Recipe
 
@@ -27,6 +28,7 @@ class Suits(NamedTuple):
     learning_rate: float
     batch_size: int
     labelled_batch: int
+    held_back: int
     consistency: float
     distortion: Distortion
     channels: tuple[int, ...]
@@ -34,9 +36,9 @@ class Suits(NamedTuple):
 
 
 SUITS = {
-    "digits": Suits(5, 100, 150, 5e-3, 100, 20, 0.0, Distortion(10, 0.1, 0.1, 0.1, 0.05), (16, 32, 64), (2, 2, 2)),
+    "digits": Suits(5, 100, 150, 5e-3, 100, 20, 0, 0.0, Distortion(10, 0.1, 0.1, 0.1, 0.05), (16, 32, 64), (2, 2, 2)),
     "mnist": Suits(
-        *(10, 200, 30, 2e-3, 200, 50, 1.0),
+        *(10, 200, 30, 2e-3, 200, 50, 10_000, 1.0),
         *(Distortion(15, 0.15, 0.15, 0.1, 1 / 14), (32, 64, 64, 64), (2, 2, 1, 2)),
     ),
 }
@@ -62,11 +64,11 @@ def recipe(
     chosen on validation images. With a ``consistency`` above 0 training images are rotated, sheared, scaled and shifted
     a little, anew at each step, and it weighs that two copies of an unlabelled image be classified alike.
     """
-    train, test, held_back = _images(data, seed)
+    train, test = train_and_test(data, seed)
     suits = SUITS[data]
     style, hidden = style or suits.style, hidden or suits.hidden
     consistency = suits.consistency if consistency < 0 else consistency
-    split = semi_supervised_split(train, labels, seed, validation=held_back)
+    split = semi_supervised_split(train, labels, seed, validation=suits.held_back)
     shape = (test.image.shape[-2], test.image.shape[-1])
     return Recipe(
         model=SemiSupervisedVAE(shape, style=style, hidden=hidden),
@@ -78,6 +80,7 @@ def recipe(
         ),
         data=split.streams(),
         held_out={"image": test.image},
+        validation=None if split.validation is None else split.validation.batch(),
         labels={"digit": test.digit},
         epochs=epochs or suits.epochs,
         objective=SemiSupervised(
@@ -116,26 +119,13 @@ def decay(progress: float) -> float:
     return min(1.0, (1 - progress) / 0.6)
 
 
-def _images(data: str, seed: int) -> tuple[ImageDataset, ImageDataset, int]:
-    """Training images, test images, and how many of the training images are held back for validation."""
-    if data == "digits":
-        both, held_back = train_test_split(digits(), seed=seed), 0
-    elif data == "mnist":
-        both, held_back = mnist(), 10_000
-    else:
-        raise ValueError(f"setting 'data' must be digits or mnist, got {data!r}.")
-    return both.train, both.test, held_back
-
-
-@torch.no_grad()
 def _accuracy(name: str, images: ImageDataset, model: Any, guide: DigitAndStyle) -> Mapping[str, float]:  # noqa: ARG001
-    parts = zip(images.image.split(1000), images.digit.split(1000), strict=True)
-    right = sum(int((classify(guide, image) == digit).sum()) for image, digit in parts)
-    return {name: right / len(images)}
+    return {name: (classify(guide, images.image) == images.digit).double().mean().item()}
 
 
 @torch.no_grad()
-def classify(guide: DigitAndStyle, image: Tensor) -> Tensor:
+def classify(guide: Any, image: Tensor) -> Tensor:
     """The most probable digit of each image under the guide, (N,)."""
     device = next(guide.parameters()).device
-    return guide.digit_distribution(image.to(device)).logits.argmax(-1).to(image.device)
+    parts = [guide.digit_distribution(part.to(device)).logits.argmax(-1) for part in image.split(1000)]
+    return torch.cat(parts).to(image.device)

@@ -78,7 +78,7 @@ def kinds(test: ImageDataset, recipe: Recipe, blocks: int = 1) -> Figure:
     chosen = test.subset(first_of_each(test.digit, blocks))
     kind, code = guide.distributions(chosen.image)
     images = _rendered(model, torch.arange(model.kinds), code.mean.unsqueeze(1))
-    figure = Figure(figsize=(2.2 + 0.55 * model.kinds, 0.9 + 0.55 * len(chosen)), layout="constrained")
+    figure = Figure(figsize=(max(5.5, 2.2 + 0.55 * model.kinds), 0.9 + 0.55 * len(chosen)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, model.kinds])
     draw_grid(left, chosen.image[:, None], columns=["image"])
     draw_grid(right, images, columns=[str(k) for k in range(model.kinds)])

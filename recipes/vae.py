@@ -1,8 +1,8 @@
 """A variational auto-encoder of digit images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro.infer import TraceMeanField_ELBO
@@ -10,16 +10,23 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ..data import ImageDataset, digits, mnist, train_test_split
+from ..data import ImageDataset, TrainTest
 from ..guides import GaussianEncoder
 from ..models import VAE
 from .code_pictures import code_pictures
+from .digit_images import parts, train_and_test
 from .recipe import Recipe
 
-__all__ = ["SUITS", "Images", "binarised", "decay", "images", "rate_and_distortion", "recipe"]
-
-VALIDATION = 1 / 6
-"""The part of the training images that is held back for choosing the settings below."""
+__all__ = [
+    "SUITS",
+    "Images",
+    "binarised",
+    "decay",
+    "elbo_and_parts",
+    "images",
+    "rate_and_distortion",
+    "recipe",
+]
 
 
 class Suits(NamedTuple):
@@ -68,12 +75,13 @@ def recipe(
         guide=GaussianEncoder(shape, latents=latents, hidden=hidden),
         data={"image": kept.train},
         held_out={"image": kept.test.image},
+        validation={"image": kept.validation},
         epochs=epochs or suits.epochs,
         objective=TraceMeanField_ELBO(),  # the divergence from the prior in closed form: gradients of less variance
         batch_size=suits.batch_size,
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate),
         schedule=decay,
-        validate=partial(_validation, kept.validation),
+        validate=partial(elbo_and_parts, "validation", kept.validation, closed_form_rate),
         score=partial(_score, kept.test.image),
         pictures=code_pictures(kept.test, latents),
     )
@@ -101,22 +109,25 @@ def images(data: str, binary: bool, seed: int) -> Images:
     Raises:
         ValueError: if there are no data of that name.
     """
-    if data == "digits":
-        both = train_test_split(digits(), seed=seed)
-    elif data == "mnist":
-        both = mnist()
-    else:
-        raise ValueError(f"setting 'data' must be digits or mnist, got {data!r}.")
-    train, test = both
+    both = train_and_test(data, seed)
     if binary:
         generator = torch.Generator().manual_seed(seed)
-        train, test = binarised(train, generator), binarised(test, generator)
-    kept, held_back = train_test_split(train, VALIDATION, seed)
+        both = TrainTest(binarised(both.train, generator), binarised(both.test, generator))
+    kept, held_back, test = parts(both, seed)
     return Images(kept.image, held_back.image, test)
 
 
+Rate = Callable[[Any, Tensor], Tensor]
+"""KL(q, prior), or an estimate of it from a draw (N, D), of q by image: (N,), in nats."""
+
+
+def closed_form_rate(q: Any, code: Tensor) -> Tensor:  # noqa: ARG001 - the draw is not needed
+    """KL(q, prior) of Gaussians, (N,)."""
+    return kl_divergence(q.base_dist, Normal(0.0, 1.0)).sum(-1)
+
+
 @torch.no_grad()
-def rate_and_distortion(model: VAE, guide: GaussianEncoder, image: Tensor) -> tuple[Tensor, Tensor]:
+def rate_and_distortion(model: VAE, guide: Any, image: Tensor, rate: Rate = closed_form_rate) -> tuple[Tensor, Tensor]:
     """The two parts of -ELBO by image, (N,) each, in nats: KL(q, prior), and E_q[-log p(image | code)] from one draw.
 
     Source of the names: A. Alemi, B. Poole, I. Fischer, J. Dillon, R. Saurous, K. Murphy (2018), Fixing a broken ELBO.
@@ -127,15 +138,17 @@ def rate_and_distortion(model: VAE, guide: GaussianEncoder, image: Tensor) -> tu
     for part in image.split(1000):
         on_device = part.to(device)
         q = guide.distribution(on_device)
-        rates.append(kl_divergence(q.base_dist, Normal(0.0, 1.0)).sum(-1))
-        logits = model.decode(q.sample())
+        code = q.sample()
+        rates.append(rate(q, code))
+        logits = model.decode(code)
         distortions.append(binary_cross_entropy_with_logits(logits, on_device, reduction="none").sum((-1, -2)))
     return torch.cat(rates), torch.cat(distortions)
 
 
-def _validation(image: Tensor, model: VAE, guide: GaussianEncoder) -> Mapping[str, float]:
-    rate, distortion = rate_and_distortion(model, guide, image)
-    return {"validation_elbo": -(rate + distortion).mean().item()}
+def elbo_and_parts(name: str, image: Tensor, rate: Rate, model: VAE, guide: Any) -> Mapping[str, float]:
+    """The mean ELBO of images and its two parts, in nats an image."""
+    of_code, of_image = (part.mean().item() for part in rate_and_distortion(model, guide, image, rate))
+    return {f"{name}_elbo": -(of_code + of_image), f"{name}_rate": of_code, f"{name}_distortion": of_image}
 
 
 @torch.no_grad()
@@ -145,13 +158,7 @@ def _score(image: Tensor, model: VAE, guide: GaussianEncoder) -> Mapping[str, fl
     A latent is active where the variance over images of its mean is above 0.01 (Y. Burda, R. Grosse, R. Salakhutdinov
     2016, Importance weighted autoencoders, https://arxiv.org/abs/1509.00519).
     """
-    rate, distortion = (part.mean().item() for part in rate_and_distortion(model, guide, image))
     device = next(guide.parameters()).device
     means = torch.cat([guide.distribution(part.to(device)).mean for part in image.split(1000)])
     active = int((means.var(0) > 0.01).sum())
-    return {
-        "test_elbo": -(rate + distortion),
-        "test_rate": rate,
-        "test_distortion": distortion,
-        "active_latents": active,
-    }
+    return {**elbo_and_parts("test", image, closed_form_rate, model, guide), "active_latents": active}

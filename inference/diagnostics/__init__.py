@@ -3,6 +3,7 @@
 from .calibration import Calibration, Refit, calibrate, plot_calibration
 from .diagnosis import Diagnosis, diagnose
 from .diagnosis_plots import plot_loo_pit, plot_moments, plot_pareto_k, plot_reliability, plot_units
+from .energy_distance import EnergyDistance, energy_distance
 from .findings import Finding
 from .inference_data import to_arviz
 from .mutual_information import mutual_information
@@ -16,11 +17,13 @@ from .temperature_scaling import TemperatureScaling, gibbs_probabilities, temper
 __all__ = [
     "Calibration",
     "Diagnosis",
+    "EnergyDistance",
     "Finding",
     "Refit",
     "TemperatureScaling",
     "calibrate",
     "diagnose",
+    "energy_distance",
     "gibbs_probabilities",
     "mutual_information",
     "mutual_information_gap",

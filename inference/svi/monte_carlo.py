@@ -3,6 +3,7 @@ r"""Bounds on the free energy from draws of the guide:  F[q] = -E[log w]  or  -E
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -16,9 +17,6 @@ from .estimators import Estimator, reparameterised
 from .kept_views import KeptViews
 
 __all__ = ["MonteCarlo"]
-
-CHECKED = ("reparameterised",)
-"""Under this name it is kept that a guide's draws suit the estimator."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class MonteCarlo:
     draws: int = 1
     plate: str | None = "data"
     views: KeptViews = field(default_factory=KeptViews, init=False, repr=False, compare=False)
+    checked: WeakSet[Callable] = field(default_factory=WeakSet, init=False, repr=False, compare=False)
 
     def __call__(self, model: Callable, guide: Callable, beta: float | Tensor = 1.0, **batch: Any) -> Tensor:
         """The bound of a batch, a scalar whose gradient is the estimator's."""
@@ -88,9 +87,9 @@ class MonteCarlo:
         program = q.program
         source = Guide(program.callable, q.plate, *program.call, given={}, chosen=program.chosen)
         drawn = source.draw(self.draws, gradient=torch.is_grad_enabled()).latents
-        if CHECKED not in program.chosen:
+        if program.callable not in self.checked:
             self._check(program)
-            program.chosen[CHECKED] = "loop"
+            self.checked.add(program.callable)
         return drawn
 
     def _check(self, guide: Program) -> None:

@@ -42,7 +42,7 @@ class SummedLabel:
     https://arxiv.org/abs/1804.00104
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> def model(y):
         ...     with pyro.plate("data", len(y)):
         ...         k = pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.7])))

@@ -8,7 +8,7 @@ import torch
 
 from pyrometer.benchmarks import digit_calibration
 from pyrometer.benchmarks.digit_calibration import calibrated, measure, report, validation_images
-from pyrometer.data import ImageDataset, digits, train_test_split
+from pyrometer.data import digits, train_test_split
 from pyrometer.guides import DigitAndStyle
 from pyrometer.models import SemiSupervisedVAE
 from pyrometer.recipes import Recipe
@@ -31,20 +31,13 @@ def test_probabilities_that_are_too_sure_are_mended_and_answers_stay():
     assert found.accuracy == (test.argmin(-1) == truth).double().mean().item()
 
 
-def of_images(validate):
+def of_images(validation):
     test = train_test_split(digits(), seed=3).test
     with torch.random.fork_rng(devices=[]):
         pyro.set_rng_seed(3)
         model, guide = SemiSupervisedVAE((8, 8), style=2, hidden=6), DigitAndStyle((8, 8), style=2, hidden=6)
     held = {"held_out": {"image": test.image}, "labels": {"digit": test.digit}}
-    return Recipe(model=model.eval(), guide=guide.eval(), data={}, epochs=1, validate=validate, **held)
-
-
-class Validate:
-    """As a partial function has its arguments."""
-
-    def __init__(self, images):
-        self.args = ("validation_accuracy", images)
+    return Recipe(model=model.eval(), guide=guide.eval(), data={}, epochs=1, validation=validation, **held)
 
 
 def of_named_images():
@@ -54,7 +47,7 @@ def of_named_images():
     with torch.no_grad():
         said = recipe.guide.digit_distribution(image).logits.argmax(-1)
         noise = torch.randint(10, said.shape)
-    return of_images(Validate(ImageDataset(image, torch.where(torch.rand(len(said)) < 0.7, said, noise))))
+    return of_images({"image": image, "digit": torch.where(torch.rand(len(said)) < 0.7, said, noise)})
 
 
 def test_both_readings_of_a_run_are_measured_and_reported():
@@ -77,5 +70,5 @@ def test_the_command_writes_its_table_and_its_picture(tmp_path, monkeypatch):
 
 
 def test_a_run_without_validation_images_is_refused():
-    with pytest.raises(ValueError, match="hold back validation images with labels.*got 0 sets"):
+    with pytest.raises(ValueError, match="hold back validation images with labels.*has none"):
         validation_images(of_images(None))

@@ -48,15 +48,16 @@ def test_a_run_on_digits_reaches_more_than_it_starts_with_and_leaves_terms_and_p
 
 
 def test_settings_become_weights_of_the_objective():
-    objective = recipe(kind_information=0.2, code_information=1.5, between=7.0, within=3.0).objective
+    objective = recipe(weights="information/kind=-0.2, between=7,marginal=3").objective
     names = ("information/kind", "information/code", "between", "within/code", "marginal/code[1]", "reconstruction")
-    assert [objective.weight(name) for name in names] == [0.2, 1.5, 7.0, 3.0, 1.0, 1.0]
-    assert objective.size == 1122  # of 1,347 training images a sixth is held back
+    assert [objective.weight(name) for name in names] == [-0.2, 1.0, 7.0, 1.0, 3.0, 1.0]
+    assert objective.size == len(recipe().data["image"]) == 1122  # of 1,347 training images a sixth is held back
+    assert recipe().objective.weight("information/kind") == 0.3
 
 
 def test_shapes_are_trained_on_in_part_and_the_gap_is_that_of_the_whole_grid():
     made, grid = recipe(data="shapes", kinds=1, hidden=10, latents=2, seed=3), shapes()
-    validation = made.validate.args[1]
+    validation = made.validation["image"]
     parts = torch.cat([made.data["image"], validation, made.held_out["image"]])
     assert len(parts.flatten(1).unique(dim=0)) == len(parts) == len(grid)
     scores = made.score(made.model, made.guide)
@@ -72,9 +73,13 @@ def test_a_setting_of_zero_is_what_suits_the_data_and_another_is_taken():
     assert made.optimizer(list(made.model.parameters())).param_groups[0]["lr"] == 0.02
 
 
-def test_unknown_data_are_refused():
+def test_unknown_data_and_weights_are_refused():
     with pytest.raises(ValueError, match="'data' must be digits, mnist or shapes, got 'letters'"):
         recipe(data="letters")
+    with pytest.raises(ValueError, match="must be like 'between=4.*got 'between:4'"):
+        recipe(weights="between:4")
+    with pytest.raises(ValueError, match="must name terms.*got 'tc'"):
+        recipe(weights="tc=4")
 
 
 @pytest.mark.parametrize("kinds", [0, 4])

@@ -55,7 +55,7 @@ def test_a_run_reaches_more_than_it_starts_with_and_leaves_its_numbers_and_pictu
 
 def test_every_digit_image_is_trained_on_held_back_or_tested_on():
     made = recipe(binary=False, seed=3)
-    validation = made.validate.args[0]
+    validation = made.validation["image"]
     parts = torch.cat([made.data["image"], validation, made.held_out["image"]])
     assert sorted(parts.flatten(1).tolist()) == sorted(digits().image.flatten(1).tolist())
     assert len(made.held_out["image"]) == 450
@@ -67,7 +67,7 @@ def test_binary_images_are_the_grey_ones_drawn_once():
     grey, binary = recipe(binary=False, seed=3), recipe(seed=3)
     for mean, drawn in (
         (grey.data["image"], binary.data["image"]),
-        (grey.validate.args[0], binary.validate.args[0]),
+        (grey.validation["image"], binary.validation["image"]),
         (grey.held_out["image"], binary.held_out["image"]),
     ):
         assert set(drawn.unique().tolist()) == {0.0, 1.0}
