@@ -10,6 +10,9 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
+from pyrometer import MonteCarlo
+from pyrometer.inference.svi.estimators import doubly_reparameterised
+
 from .exactness_case import Case
 
 __all__ = ["OBJECTIVES"]
@@ -60,6 +63,24 @@ class Switch(nn.Module):
         pyro.sample("z", self.family(loc, self.log_scale.exp()))
 
 
+class Locations(nn.Module):
+    """z_n ~ N(0, 2) and y_n ~ N(z_n, scale) as the model, q(z_n | y_n) as the guide."""
+
+    def __init__(self, observes: bool) -> None:
+        super().__init__()
+        self.observes = observes
+        self.slope, self.log_scale = nn.Parameter(torch.tensor(0.4)), nn.Parameter(torch.tensor(-0.6))
+
+    def forward(self, y: Tensor) -> None:
+        """The program."""
+        with pyro.plate("data", len(y)):
+            if not self.observes:
+                pyro.sample("z", dist.Normal(self.slope * y, self.log_scale.exp()))
+                return
+            z = pyro.sample("z", dist.Normal(self.slope, 2.0))
+            pyro.sample("y", dist.Normal(z, self.log_scale.exp()), obs=y)
+
+
 class _Score(dist.Normal):
     """A normal whose draws have no gradient."""
 
@@ -88,6 +109,17 @@ def _renyi(alpha: Any, vectorised: bool) -> Callable[[], RenyiELBO]:
     return lambda: RenyiELBO(alpha=alpha, num_particles=3, vectorize_particles=vectorised)
 
 
+def _by_datum(objective: Any, **options: Any) -> Callable[[], Case]:
+    def build() -> Case:
+        return _case(objective, Locations(observes=True), lambda: Locations(observes=False), **options)()
+
+    return build
+
+
+def _noisy(y: Tensor) -> dict[str, Tensor]:
+    return {"y": y + 0.3 * torch.randn_like(y)}
+
+
 def _rising(progress: float) -> float:
     return 0.3 + 0.7 * progress
 
@@ -108,5 +140,8 @@ OBJECTIVES: dict[str, Callable[[], Case]] = {
     "a function of the progress": _case(lambda: closing),
     "beta": _case(Trace_ELBO, beta=0.4),
     "a schedule of beta": _case(Trace_ELBO, beta=_rising),
+    "importance-weighted, a shared latent": _case(lambda: MonteCarlo(doubly_reparameterised, 3)),
+    "importance-weighted": _by_datum(lambda: MonteCarlo(doubly_reparameterised, 3)),
+    "augmented data": _by_datum(Trace_ELBO, augment=_noisy),
     "a schedule of beta, TraceGraph_ELBO": _case(TraceGraph_ELBO, switch, Switch, beta=_rising),
 }

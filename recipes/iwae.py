@@ -27,6 +27,7 @@ def recipe(
     epochs: int = 0,
     learning_rate: float = 0.0,
     binary: bool = True,
+    redraw: bool = False,
     draws: int = 10,
     seed: int = 0,
 ) -> Recipe:
@@ -37,7 +38,7 @@ def recipe(
     """
     shared = {"data": data, "latents": latents, "hidden": hidden, "epochs": epochs, "learning_rate": learning_rate}
     bound = MonteCarlo(doubly_reparameterised, draws)
-    made = vae(**shared, binary=binary, seed=seed)
+    made = vae(**shared, binary=binary, redraw=redraw, seed=seed)
     assert made.validation is not None
     return replace(
         made,

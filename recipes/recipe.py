@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..inference.energy import BoundView, EnergyView
 from ..inference.svi import Fit, fit
+from ..inference.svi.augmentation import Augment
 
 __all__ = ["Recipe", "find", "names", "settings_of", "typed_settings"]
 
@@ -40,7 +41,7 @@ class Recipe:
         validation: like ``held_out``, with the labels where there are any: data by which settings, temperatures and the
             names of classes are chosen, neither trained nor tested on.
         labels: true values of discrete latents at ``held_out``, which a diagnosis compares the guide with.
-        objective, batch_size, optimizer, schedule: as ``pyrometer.fit`` takes them.
+        objective, batch_size, augment, optimizer, schedule: as ``pyrometer.fit`` takes them.
         validate: metrics of (model, guide) after each epoch, on data that are neither trained nor tested on.
         score: metrics of (model, guide) at the end, on the test set; they go into ``summary.json``.
         pictures: figures by file name, drawn at the end from the recipe itself.
@@ -56,6 +57,7 @@ class Recipe:
     whole: bool = False
     objective: Any = None
     batch_size: int | Mapping[str, int | None] | None = 256
+    augment: Augment | None = None
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None
     schedule: Callable[[float], float] | None = None
     validate: Callable[[Any, Any], Mapping[str, float]] | None = None
@@ -71,6 +73,7 @@ class Recipe:
             objective=self.objective,
             epochs=epochs or self.epochs,
             batch_size=self.batch_size,
+            augment=self.augment,
             optimizer=self.optimizer,
             schedule=self.schedule,
             **{"on_epoch": self.validate, **how},

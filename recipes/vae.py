@@ -58,15 +58,17 @@ def recipe(
     epochs: int = 0,
     learning_rate: float = 0.0,
     binary: bool = True,
+    redraw: bool = False,
     seed: int = 0,
 ) -> Recipe:
     """A variational auto-encoder of digit images.
 
     ``data`` is digits (8 x 8, embedded) or mnist. Where ``latents``, ``hidden``, ``epochs`` or ``learning_rate`` is 0,
     it is what suits the data, chosen on validation images. With ``binary`` each pixel is drawn once, black with its
-    grey value as probability, so that the free energies are those of a normalised model.
+    grey value as probability, so that the free energies are those of a normalised model; with ``redraw`` those that are
+    trained on are drawn anew at each step, which long trainings need not to learn them by heart.
     """
-    kept = images(data, binary, seed)
+    kept = images(data, binary, seed, redraw)
     suits = SUITS[data]
     latents, hidden = latents or suits.latents, hidden or suits.hidden
     shape = (kept.train.shape[-2], kept.train.shape[-1])
@@ -79,6 +81,7 @@ def recipe(
         epochs=epochs or suits.epochs,
         objective=TraceMeanField_ELBO(),  # the divergence from the prior in closed form: gradients of less variance
         batch_size=suits.batch_size,
+        augment=redrawn if redraw else None,
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate),
         schedule=decay,
         validate=partial(elbo_and_parts, "validation", kept.validation, closed_form_rate),
@@ -103,18 +106,28 @@ def binarised(dataset: ImageDataset, generator: torch.Generator) -> ImageDataset
     return ImageDataset(torch.bernoulli(dataset.image, generator=generator), dataset.digit)
 
 
-def images(data: str, binary: bool, seed: int) -> Images:
+def redrawn(image: Tensor) -> dict[str, Tensor]:
+    """Each pixel 1 with its grey value as probability, else 0."""
+    return {"image": torch.bernoulli(image)}
+
+
+def images(data: str, binary: bool, seed: int, redraw: bool = False) -> Images:
     """The data by name, with part of the training images held back; each pixel drawn once where ``binary``.
 
+    With ``redraw`` the images that are trained on are left grey, for `redrawn`.
+
     Raises:
-        ValueError: if there are no data of that name.
+        ValueError: if there are no data of that name, or what is not to be drawn is to be redrawn.
     """
-    both = train_and_test(data, seed)
+    if redraw and not binary:
+        raise ValueError("setting 'redraw' is of pixels that are drawn: leave it out, or set binary=true.")
+    grey = both = train_and_test(data, seed)
     if binary:
         generator = torch.Generator().manual_seed(seed)
-        both = TrainTest(binarised(both.train, generator), binarised(both.test, generator))
+        both = TrainTest(binarised(grey.train, generator), binarised(grey.test, generator))
     kept, held_back, test = parts(both, seed)
-    return Images(kept.image, held_back.image, test)
+    train = parts(grey, seed).train if redraw else kept
+    return Images(train.image, held_back.image, test)
 
 
 Rate = Callable[[Any, Tensor], Tensor]

@@ -23,6 +23,7 @@ def recipe(
     epochs: int = 0,
     learning_rate: float = 0.0,
     binary: bool = True,
+    redraw: bool = False,
     couplings: int = 2,
     seed: int = 0,
 ) -> Recipe:
@@ -31,7 +32,7 @@ def recipe(
     The guide is a `FlowEncoder` with ``couplings`` steps. The other settings are those of `vae`.
     """
     shared = {"data": data, "latents": latents, "hidden": hidden, "epochs": epochs, "learning_rate": learning_rate}
-    made, suits = vae(**shared, binary=binary, seed=seed), SUITS[data]
+    made, suits = vae(**shared, binary=binary, redraw=redraw, seed=seed), SUITS[data]
     shape = (made.held_out["image"].shape[-2], made.held_out["image"].shape[-1])
     assert made.pictures is not None
     assert made.validation is not None

@@ -10,6 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from .augmentation import Augment, augmented
 from .batches import as_batches
 from .bfloat16 import BFloat16Products
 from .compilation import check_compile, decide_on_compiling
@@ -89,6 +90,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | Mapping[str, int | None] | None = BATCH_SIZE,
+    augment: Augment | None = None,
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
     schedule: Callable[[float], float] | None = None,
     beta: float | Callable[[float], float] = 1.0,
@@ -130,6 +132,9 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         steps: gradient steps. Exactly one of the two.
         batch_size: rows of a batch, over all processes; None: all at every step; for streams also a dict; for a loader,
             nothing.
+        augment: data augmentation: a function of the entries of a batch, as keyword arguments, that gives in a dict
+            those that it changes, as distorted images, or pixels drawn anew; called at each step, for model and guide
+            alike. Of streams the objective has its own, as ``SemiSupervised(augment=)``.
         optimizer: from parameters to a torch optimizer, by default ``functools.partial(torch.optim.Adam, lr=0.001)``.
         schedule: from the fraction of the training that is done to a factor on the learning rate.
         beta: inverse temperature, or a function from the fraction of the training that is done to it: with an ELBO of
@@ -192,11 +197,11 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
     processes = Processes(fabric)
     directory = open_shared(processes, out, resume)
     seed = processes.told(lambda: check_seed(directory.seed if directory is not None and seed is None else seed))
-    tempered = at_temperature(objective, beta)
+    tempered = augmented(at_temperature(objective, beta), augment)
     check_guide(guide, tempered)
     batches = as_batches(data, batch_size, seed, fabric.device)
     what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
-    how = {"optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
+    how = {"augment": augment, "optimizer": optimizer, "schedule": schedule, "beta": beta, "seed": seed}
     where = {"device": fabric.device.type, "precision": precision, "compile": compile}
     if processes.count > 1:
         processes.agree({**what, **how, **where, "epochs": epochs, "steps": steps})

@@ -68,7 +68,7 @@ class MonteCarlo:
     def __call__(self, model: Callable, guide: Callable, beta: float | Tensor = 1.0, **batch: Any) -> Tensor:
         """The bound of a batch, a scalar whose gradient is the estimator's."""
         p, q = (self.views.view(program, self.plate).bind(**batch) for program in (model, guide))
-        drawn = self._draw(q)
+        drawn = self._draw(guide, q)
         held = {name: value.detach().requires_grad_(value.is_floating_point()) for name, value in drawn.items()}
         by_datum = p.plate is not None and not (p.structure.shared_latents or q.structure.shared_latents)
         energy, common = _energy(p, held, by_datum)
@@ -83,13 +83,13 @@ class MonteCarlo:
         bound = weights.bound.sum() + ascent - ascent.detach()
         return common - (p.structure.subsampling if by_datum else 1) * bound / beta
 
-    def _draw(self, q: BoundView) -> dict[str, Tensor]:
+    def _draw(self, guide: Callable, q: BoundView) -> dict[str, Tensor]:
         program = q.program
         source = Guide(program.callable, q.plate, *program.call, given={}, chosen=program.chosen)
         drawn = source.draw(self.draws, gradient=torch.is_grad_enabled()).latents
-        if program.callable not in self.checked:
+        if guide not in self.checked:
             self._check(program)
-            self.checked.add(program.callable)
+            self.checked.add(guide)
         return drawn
 
     def _check(self, guide: Program) -> None:

@@ -185,3 +185,22 @@ def test_a_plane_needs_two_dimensions_and_pictures_this_pair(test):
     other = Recipe(model=FactorAnalysis(4, 2), guide=recipe_of(test, 3).guide, data={}, held_out={}, epochs=1)
     with pytest.raises(TypeError, match="got FactorAnalysis and GaussianEncoder"):
         code_pictures(test, 3)["samples"](other)
+
+
+def test_pixels_are_redrawn_of_the_grey_images_while_what_judges_is_drawn_once():
+    grey, drawn, redrawn_each_step = recipe(binary=False, seed=3), recipe(seed=3), recipe(redraw=True, seed=3)
+    assert torch.equal(redrawn_each_step.data["image"], grey.data["image"])
+    assert torch.equal(redrawn_each_step.validation["image"], drawn.validation["image"])
+    assert torch.equal(redrawn_each_step.held_out["image"], drawn.held_out["image"])
+    assert drawn.augment is None
+    image = grey.data["image"]
+    copies = torch.stack([redrawn_each_step.augment(image=image)["image"] for _ in range(50)])
+    assert set(copies.unique().tolist()) == {0.0, 1.0}
+    deviation = (copies.mean(0) - image).double().sum() / ((image * (1 - image)).double().sum() / 50).sqrt()
+    assert abs(deviation) < SIGMAS
+    assert not torch.equal(copies[0], copies[1])
+
+
+def test_to_redraw_what_is_not_drawn_is_refused():
+    with pytest.raises(ValueError, match="'redraw' is of pixels that are drawn.*binary=true"):
+        recipe(binary=False, redraw=True)

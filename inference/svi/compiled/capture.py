@@ -17,6 +17,7 @@ from .masks import fix_masks
 from .rewriting import set_in_order, substitute
 from .signature import rebuilt, tensors_of
 from .traceable import traceable
+from .undone_draws import leave_out_undone_draws, noting_undone_draws
 
 __all__ = ["Capture", "capture", "is_random"]
 
@@ -55,8 +56,8 @@ class Capture:
 def capture(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Capture:
     """Trace the loss of a batch, and its gradient, once.
 
-    Random draws stay operations of the graph, so that every run of it draws afresh. What programs do in Python happens
-    now and never again.
+    Random draws stay operations of the graph, so that every run of it draws afresh; those after which the random state
+    is put back are left out. What programs do in Python happens now and never again.
 
     Args:
         pair: what is trained.
@@ -76,8 +77,9 @@ def capture(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Capture:
         moved[:] = [gradient is not None for gradient in gradients]
         return [loss.detach(), *[gradient.detach() for gradient in gradients if gradient is not None]]
 
-    with preserved_random_state(), preserved_buffers([pair]), torch.enable_grad(), traceable():
+    with preserved_random_state(), preserved_buffers([pair]), torch.enable_grad(), traceable(), noting_undone_draws():
         graph = make_fx(evaluate, _error_on_data_dependent_ops=True)(*given, *[tensor.clone() for tensor in tensors])
+    leave_out_undone_draws(graph, {node for node in graph.graph.nodes if is_random(node)})
     fix_masks(graph)
     constants = _lift(graph, leaves)
     _tidy(graph)

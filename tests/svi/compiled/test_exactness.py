@@ -25,6 +25,7 @@ SINGLE = {
     *("digit enumerated beside a style", "two streams, half supervised", "TraceGraph_ELBO, a Bernoulli guide"),
     *("score function, a Normal guide", "score function, a Bernoulli guide", "score function beside enumeration"),
     "a schedule of beta, TraceGraph_ELBO",
+    "importance-weighted",
 }
 """Draws that depend on data or are not few standard normals, and buffers that are written to: one step a call."""
 

@@ -1,0 +1,72 @@
+"""Draws after which a program puts the random state back: a plain step has as good as not made them, nor may its graph.
+
+An energy view runs a program so, to see of which sites it is made.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from .traceable import NotTraceable
+
+__all__ = ["leave_out_undone_draws", "noting_undone_draws"]
+
+UNDONE = "undone"
+
+
+@contextmanager
+def noting_undone_draws() -> Iterator[None]:
+    """A block in which a trace notes, of each node, whether the random state was afterwards what it was before it."""
+    get, put = torch.get_rng_state, torch.set_rng_state
+    places: dict[int, tuple[Tensor, Node]] = {}
+
+    def noting_get() -> Tensor:
+        state, graph = get(), _graph()
+        if graph is not None:
+            places[id(state)] = state, next(iter(reversed(graph.nodes)))  # the state is held, that its id stays its own
+        return state
+
+    def noting_put(state: Tensor) -> None:
+        put(state)
+        if _graph() is not None and id(state) in places:
+            node = places[id(state)][1].next
+            while node.op != "root":
+                node.meta[UNDONE] = True
+                node = node.next
+
+    with patch.object(torch, "get_rng_state", noting_get), patch.object(torch, "set_rng_state", noting_put):
+        yield
+
+
+def leave_out_undone_draws(module: GraphModule, randoms: set[Node]) -> None:
+    """Erase, of what was noted, the draws and what only they are for.
+
+    Args:
+        module: the traced graph.
+        randoms: the nodes that draw.
+
+    Raises:
+        NotTraceable: something that is not undone goes by such a draw.
+    """
+    for node in reversed(list(module.graph.nodes)):
+        if UNDONE in node.meta and not node.users and not _writes_elsewhere(node):
+            module.graph.erase_node(node)
+            randoms.discard(node)
+    if any(UNDONE in node.meta for node in randoms):
+        raise NotTraceable("the program goes on with what it drew before it put the random state back")
+
+
+def _writes_elsewhere(node: Node) -> bool:
+    """In place, to what was there before: that is not undone."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable and UNDONE not in node.all_input_nodes[0].meta
+
+
+def _graph() -> Graph | None:
+    mode = get_proxy_mode()
+    return None if mode is None else mode.tracer.graph
