@@ -1,13 +1,13 @@
-"""Several trainings of the recipe `ssvae`, side by side in processes of one thread each."""
+"""Several trainings side by side in processes of one thread each, and those of the recipe `ssvae`."""
 
 import csv
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -15,7 +15,10 @@ from pyrometer.inference.svi import add_to_summary
 from pyrometer.recipes.recipe import typed_settings
 from pyrometer.recipes.run import run
 
-__all__ = ["Job", "Reached", "train_all"]
+__all__ = ["Job", "Reached", "in_processes", "train_all"]
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Job(NamedTuple):
@@ -42,14 +45,19 @@ class Reached(NamedTuple):
     cpu_seconds: float | None = None
 
 
-def train_all(jobs: Sequence[Job], processes: int) -> list[Reached]:
-    """Trains them all, ``processes`` at a time; what an interrupted call has finished is not done again."""
+def in_processes(function: Callable[[A], B], jobs: Sequence[A], processes: int) -> Iterator[B]:
+    """What a function of a module gives for each job, in their order, ``processes`` at a time."""
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch in whatever state they are
     with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        reached = []
-        for job, one in zip(jobs, pool.map(train, jobs), strict=True):
-            print(f"{job.out}: test accuracy {one.test:.4f} after {one.epochs} epochs, {one.seconds:.0f} s", flush=True)
-            reached.append(one)
+        yield from pool.map(function, jobs)
+
+
+def train_all(jobs: Sequence[Job], processes: int) -> list[Reached]:
+    """Trains them all, ``processes`` at a time; what an interrupted call has finished is not done again."""
+    reached = []
+    for job, one in zip(jobs, in_processes(train, jobs, processes), strict=True):
+        print(f"{job.out}: test accuracy {one.test:.4f} after {one.epochs} epochs, {one.seconds:.0f} s", flush=True)
+        reached.append(one)
     return reached
 
 

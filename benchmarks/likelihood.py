@@ -1,0 +1,202 @@
+r"""F_1 of binarised MNIST with one stochastic layer of 50, in nats an image, beside what has been published.
+
+`python -m benchmarks.likelihood` writes its table into docs/results.md. It needs MNIST (see pyrometer.data.mnist) and a
+processor that multiplies bfloat16 numbers; interrupted, it goes on where it was. Pixels are drawn with their grey value
+as probability: those trained on anew at each step, those of the test images once, by the seed. Settings were chosen on
+validation images.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyrometer import EnergyView, MonteCarlo
+from pyrometer.inference.svi import add_to_summary
+from pyrometer.inference.svi.estimators import doubly_reparameterised
+from pyrometer.recipes import Recipe
+from pyrometer.recipes.iwae import recipe as iwae
+from pyrometer.recipes.iwae import tighter_bound
+from pyrometer.recipes.vae import recipe as vae
+
+from .parallel_runs import in_processes
+from .results_page import PAGE, mean_and_spread, provenance, table, write_block
+
+__all__ = ["Job", "Measured", "main", "measured", "report", "trained"]
+
+SETTINGS = {"data": "mnist", "latents": 50, "hidden": 400, "learning_rate": 1e-3, "redraw": True}
+EPOCHS = {1: 400, 5: 160}
+"""How long to train, by the draws of the bound."""
+COARSE, FINE, AT_ONCE = 100, 5000, 20
+"""Draws of the guide for every test image, and for a few of them; the images of the latter at a time."""
+CHAINS = 16
+WATCHED = 500
+"""Validation images whose bound of 20 draws is noted after each epoch."""
+PUBLISHED = {1: "VAE 86.76 (1)", 5: "IWAE with 5 draws 85.54, with 50 84.78 (1)"}
+SOURCE = """\
+(1) Y. Burda, R. Grosse, R. Salakhutdinov (2016), Importance weighted autoencoders, table 1, by importance with 5,000
+draws: 50 latents, two layers of 200 units, trained on 60,000 images where this trains on 50,000."""
+HEADER = ["draws", "epochs", "seeds", "F_1 by annealing", "F_1 by importance", "-ELBO", "CPU minutes", "published"]
+
+
+class Job(NamedTuple):
+    """A training on the bound of so many draws, and how many test images are annealed after it."""
+
+    draws: int
+    seed: int
+    epochs: int
+    images: int
+    out: Path
+
+
+class Measured(NamedTuple):
+    """Of the test images, in nats an image: F_1 by annealing and by importance, each with its error, and -ELBO."""
+
+    annealed: tuple[float, float]
+    importance: tuple[float, float]
+    negative_elbo: float
+    cpu_seconds: float
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.likelihood", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--draws", type=int, nargs="+", default=list(EPOCHS), help="of the bound that is trained on")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="400 for one draw and else 160, without")
+    parser.add_argument("--images", type=int, default=100, help="test images for annealing, from the first on")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, one thread each")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
+    parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the table")
+    chosen = parser.parse_args()
+    jobs = [
+        Job(draws, seed, chosen.epochs or EPOCHS.get(draws, 160), chosen.images, chosen.out)
+        for draws in chosen.draws
+        for seed in chosen.seeds
+    ]
+    text = report(jobs, list(in_processes(reached, jobs, chosen.processes)))
+    words = WORDS.format(images=chosen.images, coarse=COARSE, fine=FINE)
+    write_block(chosen.results, "likelihood", f"{text}\n\n{words}\n\n{SOURCE}\n\n{provenance('benchmarks.likelihood')}")
+    print(text)
+
+
+WORDS = """Mean ± standard deviation over seeds, for all test images; in brackets the standard error of the mean that
+the estimates leave. Every test image has {coarse} draws of the guide; to their mean is added the mean difference, at
+the first {images} images, to annealing or to {fine} draws. What is by draws of the guide is an upper bound of F_1 (up
+to the smoothing of the largest weights), which annealing need not keep. CPU minutes are of the training, on one
+thread."""
+
+
+def report(jobs: Sequence[Job], measured: Sequence[Measured]) -> str:
+    """The table: a row for each number of draws, with mean and standard deviation over seeds."""
+    rows = []
+    for draws in dict.fromkeys(job.draws for job in jobs):
+        ours = [one for job, one in zip(jobs, measured, strict=True) if job.draws == draws]
+        epochs = next(job.epochs for job in jobs if job.draws == draws)
+        cells = [_with_error([one.annealed for one in ours]), _with_error([one.importance for one in ours])]
+        rows.append(
+            [
+                *(str(draws), str(epochs), str(len(ours)), f"**{cells[0]}**", cells[1]),
+                mean_and_spread([one.negative_elbo for one in ours]),
+                mean_and_spread([one.cpu_seconds / 60 for one in ours], 1),
+                PUBLISHED.get(draws, ""),
+            ]
+        )
+    return table(HEADER, rows)
+
+
+def _with_error(values: Sequence[tuple[float, float]]) -> str:
+    error = sum(error**2 for _, error in values) ** 0.5 / len(values)
+    return f"{mean_and_spread([value for value, _ in values])} ({error:.2f})"
+
+
+def reached(job: Job) -> Measured:
+    """One training with its numbers, or what is left of it; of a finished one, what its folder says."""
+    folder = job.out / f"likelihood-{job.draws}-{job.seed}"
+    file = folder / "summary.json"
+    summary = json.loads(file.read_text()) if file.exists() else {}
+    if (summary.get("epochs"), summary.get("annealed_images")) != (job.epochs, job.images):
+        made, seconds = trained(job.draws, job.seed, job.epochs, folder)
+        found = {"likelihood": measured(made, job.images, seconds)._asdict(), "annealed_images": job.images}
+        summary = add_to_summary(folder, found)
+    one = Measured(**summary["likelihood"])
+    print(f"{folder}: F_1 {one.annealed[0]:.2f} by annealing, {one.importance[0]:.2f} by importance", flush=True)
+    return one
+
+
+def trained(draws: int, seed: int, epochs: int, out: Path, **how: Any) -> tuple[Recipe, float]:
+    """The recipe `vae`, for one draw, or `iwae` after its training, and the CPU seconds of that.
+
+    The history has the bound of validation images, and the CPU seconds so far, of every epoch.
+    """
+    pyro.set_rng_seed(seed)
+    made = vae(**SETTINGS, seed=seed) if draws == 1 else iwae(**SETTINGS, seed=seed, draws=draws)
+    assert made.validation is not None
+    image, bound, began = (
+        made.validation["image"][:WATCHED],
+        MonteCarlo(doubly_reparameterised, 20),
+        time.process_time(),
+    )
+
+    def watch(model: Any, guide: Any) -> Mapping[str, float]:
+        reached = tighter_bound(bound, model, guide, image)
+        return {"validation_bound": reached, "cpu_seconds": time.process_time() - began}
+
+    options = {"out": out, "resume": True, "on_epoch": watch, "precision": "bf16", "progress": False, **how}
+    result = made.fit(epochs, seed=seed, **options)
+    return made, spent([row["cpu_seconds"] for row in result.history])
+
+
+def spent(readings: Sequence[float]) -> float:
+    """The time by a clock that begins anew now and then: its last reading, and those before each fall.
+
+    Example:
+        >>> spent([2.0, 5.0, 1.0, 4.0])
+        9.0
+    """
+    falls = [before for before, after in pairwise(readings) if after < before]
+    return sum(falls) + readings[-1]
+
+
+def measured(made: Recipe, images: int, seconds: float) -> Measured:
+    """What the trained pair reaches at the held-out images, of which the first ``images`` are annealed."""
+    pyro.set_rng_seed(0)
+    image = made.held_out["image"]
+    coarse, elbo = _drawn(made, image, COARSE)
+    fine, _ = _drawn(made, image[:images], FINE, AT_ONCE)
+    annealed = made.view(images).free_energy(method="annealing", guide=made.guide, chains=CHAINS)
+    assert annealed.per_datum is not None
+    return Measured(
+        *(_moved(coarse, annealed.per_datum.detach()), _moved(coarse, fine)),
+        negative_elbo=-elbo,
+        cpu_seconds=seconds,
+    )
+
+
+def _drawn(made: Recipe, image: Tensor, draws: int, at_once: int = 1000) -> tuple[Tensor, float]:
+    """F_1 by draws of the guide, (N,), and the mean ELBO."""
+    view, bounds, free_energies = EnergyView(made.model), [], []
+    for part in image.split(at_once):
+        bound = view.bind(image=part)
+        by_draws = bound.free_energy(method="importance", guide=made.guide, draws=draws).per_datum
+        assert by_draws is not None
+        free_energies.append(by_draws.detach())
+        bounds.append(bound.variational_free_energy(made.guide, draws=10).value.item())
+    return torch.cat(free_energies), -sum(bounds) / len(image)
+
+
+def _moved(coarse: Tensor, fine: Tensor) -> tuple[float, float]:
+    """The mean of the coarse values, all of them, moved by the mean difference of the fine ones; and its error."""
+    away = (fine - coarse[: len(fine)]).double()
+    return (coarse.double().mean() + away.mean()).item(), (away.std() / len(away) ** 0.5).item()
+
+
+if __name__ == "__main__":
+    main()
