@@ -77,7 +77,7 @@ def _row(labels: int, ours: Sequence[Reached]) -> list[str]:
         f"**{_in_percent([1 - one.test for one in ours])}**",
         ", ".join(f"{100 * (1 - one.test):.2f}" for one in ours),
         _in_percent(validation) if validation else "",
-        f"{statistics.mean(minutes):.1f}" if len(minutes) == len(ours) else "",
+        f"{statistics.mean(minutes):.1f}" if minutes else "",
         PUBLISHED.get(labels, ""),
     ]
 

@@ -34,7 +34,7 @@ class Reached(NamedTuple):
     """What the final weights of a training reach; ``validation`` is None where nothing was held back for it.
 
     ``elbo`` is that of 200 test images, in nats an image. ``cpu_seconds`` are those of the process from the reading of
-    the data to the last picture, of the last call where there were several; None where a run was made otherwise.
+    the data to the last picture; None where it was interrupted and resumed, so that nobody knows.
     """
 
     test: float
@@ -67,9 +67,9 @@ def train(job: Job) -> Reached:
     if done is not None:
         return done
     how: dict[str, Any] = {"epochs": job.epochs, "precision": job.precision, "resume": True, "progress": False}
-    began = time.process_time()
+    began, is_new = time.process_time(), not (job.out / "settings.json").exists()
     _, fit, summary = run("ssvae", job.settings, job.out, **how)
-    used = time.process_time() - began
+    used = time.process_time() - began if is_new else None
     add_to_summary(job.out, {"cpu_seconds": used})
     validation = fit.history[-1].get("validation_accuracy")
     return Reached(summary["test_accuracy"], validation, summary["elbo"], fit.epochs, fit.seconds, used)
