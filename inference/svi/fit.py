@@ -215,7 +215,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         data_size = inspect_pair(pair, samples, batches.total)
         begin = Training if processes.count == 1 else together(processes, pair, objective, samples, seed)
         loss, built = set_up(fabric, pair, build_optimizer(optimizer, pair.trainable()))
-        seconds = check_loss(pair, loss, samples[0])
+        seconds, *_ = [check_loss(pair, loss, batch) for batch in samples]
         products = BFloat16Products if precision == "bf16" else nullcontext
         training = begin(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size, products)
         state = None if directory is None else directory.load(training.uses_progress)

@@ -293,6 +293,13 @@ def test_a_batch_of_one_and_one_larger_than_the_data_are_refused(image):
         Decomposed(11)(*pair, image=image)
 
 
+def test_a_last_batch_of_one_is_refused_before_the_training(image, tmp_path):
+    how = {"objective": Decomposed(11), "batch_size": 5, "epochs": 2, "out": tmp_path / "run", "progress": False}
+    with pytest.raises(ValueError, match="a batch must have at least 2 data.*got 1: choose a batch_size"):
+        fit(*code_pair(), {"image": image[:11]}, **how)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_longer_name_counts_before_a_shorter_one():
     objective = Decomposed(50, weights={"marginal": 2.0, "marginal/style": 3.0, "marginal/style[1]": 5.0})
     weights = {name: objective.weight(name) for name in ("marginal/digit", "marginal/style[0]", "marginal/style[1]")}
