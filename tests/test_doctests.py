@@ -15,10 +15,11 @@ SEED = 20260101
 
 
 def module_names() -> list[str]:
-    """All modules of the packages that pyproject.toml lists, found without importing any."""
+    """All modules of the packages that pyproject.toml lists, and benchmarks with examples, found without importing any."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {package: ROOT.joinpath(*package.split(".")[1:]) for package in packages}
-    return [
+    benchmarks = [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py")) if ">>>" in path.read_text()]
+    return [f"pyrometer.benchmarks.{name}" for name in benchmarks] + [
         package if path.stem == "__init__" else f"{package}.{path.stem}"
         for package, folder in folders.items()
         for path in sorted(folder.glob("*.py"))

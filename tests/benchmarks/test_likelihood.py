@@ -27,6 +27,11 @@ def test_a_mean_of_all_is_moved_by_what_a_few_are_off():
     z = torch.tensor([(value - row.mean().item() + 0.7) / e for (value, e), row in zip(found, coarse, strict=True)])
     assert z.mean().abs() < SIGMAS / 400**0.5
     assert 0.9 < z.std() < 1.2
+    assert found[0][1] == pytest.approx(away[0].std().item() / 50**0.5, rel=1e-4)
+
+
+def test_a_resumed_clock_counts_what_was_spent_before():
+    assert likelihood.spent([2.0, 5.0, 1.0, 4.0, 0.5]) == 9.5
 
 
 @pytest.mark.parametrize("draws", [1, 3])
