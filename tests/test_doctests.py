@@ -15,7 +15,7 @@ SEED = 20260101
 
 
 def module_names() -> list[str]:
-    """All modules of the packages that pyproject.toml lists, and benchmarks with examples, found without importing any."""
+    """The modules of the packages that pyproject.toml lists, and benchmarks with examples; none is imported."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {package: ROOT.joinpath(*package.split(".")[1:]) for package in packages}
     benchmarks = [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py")) if ">>>" in path.read_text()]

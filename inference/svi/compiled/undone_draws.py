@@ -62,9 +62,19 @@ def leave_out_undone_draws(module: GraphModule, randoms: set[Node]) -> None:
 
 
 def _writes_elsewhere(node: Node) -> bool:
-    """In place, to what was there before: that is not undone."""
+    """In place, into what was not made since: that is not undone."""
+    if not getattr(node.target, "_schema", None) or not node.target._schema.is_mutable:
+        return False
+    written = node.all_input_nodes[0]
+    while _is_alias(written):
+        written = written.all_input_nodes[0]
+    return written.op != "call_function" or UNDONE not in written.meta
+
+
+def _is_alias(node: Node) -> bool:
+    """A view of its input, or its input after a change in place."""
     schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable and UNDONE not in node.all_input_nodes[0].meta
+    return schema is not None and any(result.alias_info is not None for result in schema.returns)
 
 
 def _graph() -> Graph | None:
