@@ -5,6 +5,7 @@ An energy view runs a program so, to see of which sites it is made.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -63,7 +64,8 @@ def leave_out_undone_draws(module: GraphModule, randoms: set[Node]) -> None:
 
 def _writes_elsewhere(node: Node) -> bool:
     """In place, into what was not made since: that is not undone."""
-    if not getattr(node.target, "_schema", None) or not node.target._schema.is_mutable:
+    schema = _schema(node)
+    if schema is None or not schema.is_mutable:
         return False
     written = node.all_input_nodes[0]
     while _is_alias(written):
@@ -73,8 +75,12 @@ def _writes_elsewhere(node: Node) -> bool:
 
 def _is_alias(node: Node) -> bool:
     """A view of its input, or its input after a change in place."""
-    schema = getattr(node.target, "_schema", None)
+    schema = _schema(node)
     return schema is not None and any(result.alias_info is not None for result in schema.returns)
+
+
+def _schema(node: Node) -> Any:
+    return getattr(node.target, "_schema", None)
 
 
 def _graph() -> Graph | None:
