@@ -52,7 +52,7 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def trained(system: str, seed: int, epochs: int = 0) -> tuple[Recipe, float]:
+def trained(system: str, seed: int, epochs: int | None = None) -> tuple[Recipe, float]:
     """The recipe of a system after its training, and what that took, in CPU seconds."""
     pyro.set_rng_seed(seed)
     made = SYSTEMS[system][1](seed=seed)

@@ -65,13 +65,18 @@ class Recipe:
     pictures: Mapping[str, Callable[["Recipe"], Figure]] | None = None
 
     def fit(self, epochs: int | None = None, **how: Any) -> Fit:
-        """Trains model and guide in place, for so many epochs or the recipe's own; ``how`` is passed to ``fit``."""
+        """Trains model and guide in place, for so many epochs or the recipe's own; ``how`` is passed to ``fit``.
+
+        With ``steps`` it is for so many steps instead.
+        """
+        if epochs is None and "steps" not in how:
+            epochs = self.epochs
         return fit(
             self.model,
             self.guide,
             self.data,
             objective=self.objective,
-            epochs=epochs or self.epochs,
+            epochs=epochs,
             batch_size=self.batch_size,
             augment=self.augment,
             optimizer=self.optimizer,

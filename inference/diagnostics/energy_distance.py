@@ -39,7 +39,7 @@ def energy_distance(first: Tensor, second: Tensor, permutations: int = 200) -> E
     upwards. Time and memory grow as (N + M)^2. The permutations come from torch's generator.
 
     Raises:
-        ValueError: if the samples are not matrices of one width.
+        ValueError: if the samples are not matrices of one width with rows in them, or there are no permutations.
 
     Reference: G. J. Székely, M. L. Rizzo (2013), Energy statistics: a class of statistics based on distances, Journal
     of Statistical Planning and Inference 143, equation 5.
@@ -56,10 +56,15 @@ def energy_distance(first: Tensor, second: Tensor, permutations: int = 200) -> E
             f"the samples must be (N, D) and (M, D), got {tuple(first.shape)} and {tuple(second.shape)}; flatten "
             f"images by image.flatten(1)."
         )
+    if not len(first) or not len(second) or permutations < 1:
+        raise ValueError(
+            f"two samples and permutations of them are compared, got {len(first)} and {len(second)} rows and "
+            f"{permutations} permutations; give at least one of each, and 200 permutations for a test at 5 %."
+        )
     both = torch.cat([first, second]).double()
     distances = torch.cdist(both, both)
-    belongs = torch.cat([torch.full((len(first),), 1 / len(first)), torch.full((len(second),), -1 / len(second))])
+    belongs = torch.cat([both.new_full((len(first),), 1 / len(first)), both.new_full((len(second),), -1 / len(second))])
     orders = [torch.arange(len(both)), *[torch.randperm(len(both)) for _ in range(permutations)]]
-    signs = torch.stack([belongs.double()[order] for order in orders], -1)
+    signs = torch.stack([belongs[order.to(both.device)] for order in orders], -1)
     values = -(signs * (distances @ signs)).sum(0)
     return EnergyDistance(values[0].item(), values[1:])

@@ -93,6 +93,7 @@ def _rows_apart(pair: Pair) -> Iterator[None]:
 
 
 def _by_scales(pair: Pair, batch: Batch, count: int) -> bool:
+    batch = pair.changed(batch)
     part = dict(share(batch, 0, count))
     rows, few = row_count(batch), row_count(part)
     with pair.on_device():

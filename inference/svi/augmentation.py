@@ -1,44 +1,35 @@
-"""Data augmentation: each step sees copies of its batch that are changed anew."""
+"""Data augmentation: each step sees a copy of its batch that is changed anew."""
 
-import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from .data import Batch
-from .objective import Numbers, Objective
 
-__all__ = ["Augment", "augmented"]
+__all__ = ["Augment", "changed"]
 
 Augment = Callable[..., Mapping[str, Tensor]]
 """From the entries of a batch, as keyword arguments, to those that it changes."""
 
 
-def augmented(objective: Objective, augment: Augment | None) -> Objective:
-    """The objective of a batch in whose place ``augment`` puts a changed copy, the same for model and guide.
+def changed(batch: Batch, augment: Augment | None) -> Batch:
+    """The batch, with what ``augment`` gives in the place of its own.
 
     Raises:
-        ValueError: by the loss, if the data are streams, or ``augment`` gives what is no entry or has another shape.
+        ValueError: if the data are streams, or ``augment`` gives what is no entry or has another shape.
     """
     if augment is None:
-        return objective
-    return dataclasses.replace(objective, loss=functools.partial(_of_changed, objective.loss, augment))
-
-
-def _of_changed(
-    loss: Callable[..., Tensor], augment: Augment, model: Callable, guide: Callable, batch: Batch, numbers: Numbers
-) -> Tensor:
+        return batch
     if any(isinstance(part, Mapping) for part in batch.values()):
         raise ValueError(
             f"augment takes the entries of one batch, and the data are the streams {sorted(batch)}: give it to the "
             f"objective, as SemiSupervised(augment=...)."
         )
-    changed = dict(augment(**batch))
-    for name, value in changed.items():
+    copies = dict(augment(**batch))
+    for name, value in copies.items():
         _check(name, value, batch)
-    return loss(model, guide, {**batch, **changed}, numbers)
+    return {**batch, **copies}
 
 
 def _check(name: str, value: Any, batch: Batch) -> None:

@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from .augmentation import Augment, augmented
+from .augmentation import Augment
 from .batches import as_batches
 from .bfloat16 import BFloat16Products
 from .compilation import check_compile, decide_on_compiling
@@ -197,7 +197,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
     processes = Processes(fabric)
     directory = open_shared(processes, out, resume)
     seed = processes.told(lambda: check_seed(directory.seed if directory is not None and seed is None else seed))
-    tempered = augmented(at_temperature(objective, beta), augment)
+    tempered = at_temperature(objective, beta)
     check_guide(guide, tempered)
     batches = as_batches(data, batch_size, seed, fabric.device)
     what = {"model": model, "guide": guide, "objective": objective, "data": data, "batch_size": batch_size}
@@ -208,7 +208,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         batches = SharedBatches(batches, processes)
     if directory is not None:
         directory.describe({**what, **how, **where}, settings, {"epochs": epochs, "steps": steps})
-    pair = Pair(model, no_guide if guide is None else guide, tempered, fabric.device)
+    pair = Pair(model, no_guide if guide is None else guide, tempered, fabric.device, augment)
     with preserved_random_state(), training_mode(pair), processes.quiet():
         samples = batches.samples()
         pyro.set_rng_seed(seed)

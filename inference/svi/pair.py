@@ -8,6 +8,7 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
+from .augmentation import Augment, changed
 from .data import Batch, Unconverted
 from .objective import Numbers, Objective
 from .pair_checks import module_of
@@ -28,14 +29,20 @@ class Pair(nn.Module):
         guide: q(z | x), likewise.
         objective: what is minimised.
         device: where modules are moved, and where programs make tensors whose device they do not say; None: as it is.
+        augment: what changes batches before the programs see them.
     """
 
     def __init__(
-        self, model: Callable, guide: Callable, objective: Objective, device: torch.device | None = None
+        self,
+        model: Callable,
+        guide: Callable,
+        objective: Objective,
+        device: torch.device | None = None,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         self.programs = model, guide
-        self.objective = objective
+        self.objective, self.augment = objective, augment
         modules = {"model": module_of(model), "guide": module_of(guide)}
         self.parts = nn.ModuleDict({role: module for role, module in modules.items() if module is not None})
         self.store: dict[str, Tensor] = {}
@@ -47,12 +54,16 @@ class Pair(nn.Module):
         """The loss of a batch in nats; ``numbers`` are the objective's at this moment of the training."""
         batch = batch.batch if isinstance(batch, Unconverted) else batch
         with self.on_device():
-            loss = self.objective.loss(*self.programs, batch, numbers)
+            loss = self.objective.loss(*self.programs, self.changed(batch), numbers)
         if self.objective.gradient_factor is not None:
             for leaf in self.leaves().values():
                 if leaf.grad is not None:
                     leaf.grad.mul_(self.objective.gradient_factor(numbers))
         return loss
+
+    def changed(self, batch: Batch) -> Batch:
+        """A batch as the programs see it, anew at each call."""
+        return changed(batch, self.augment)
 
     def loss_and_gradients(self, batch: Batch, numbers: Numbers) -> tuple[Tensor, list[Tensor | None]]:
         """The loss, and its gradient by each of :meth:`trainable`; None where it has none."""

@@ -100,7 +100,7 @@ def inspect_pair(pair: Pair, samples: list[Batch], total: int | None) -> int | N
         How many data the loss of a batch stands for, or None if that is the number of its rows.
     """
     sizes = []
-    for batch in samples:
+    for batch in map(pair.changed, samples):
         for source, part in parts(batch).items():
             try:
                 sizes.append(_inspect_part(pair, part, total))

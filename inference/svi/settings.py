@@ -65,7 +65,8 @@ def versions() -> dict[str, str]:
 
 def _attributes(value: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(value):
-        return {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        compared = [field.name for field in dataclasses.fields(value) if field.compare]  # others remember what was done
+        return {name: describe(getattr(value, name)) for name in compared}
     # Pyro's ELBOs find max_plate_nesting out when they are used.
     return {
         key: part

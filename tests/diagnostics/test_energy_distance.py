@@ -29,3 +29,7 @@ def test_samples_of_other_shapes_are_refused():
         energy_distance(torch.zeros(5, 3), torch.zeros(5, 4))
     with pytest.raises(ValueError, match=r"got \(5, 8, 8\) and \(5, 8, 8\); flatten"):
         energy_distance(torch.zeros(5, 8, 8), torch.zeros(5, 8, 8))
+    with pytest.raises(ValueError, match="got 0 and 5 rows and 200 permutations"):
+        energy_distance(torch.zeros(0, 3), torch.zeros(5, 3))
+    with pytest.raises(ValueError, match="got 5 and 5 rows and 0 permutations"):
+        energy_distance(torch.zeros(5, 3), torch.zeros(5, 3), permutations=0)

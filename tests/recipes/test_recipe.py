@@ -2,6 +2,7 @@
 
 import pytest
 
+from pyrometer.recipes import recipe as recipe_module
 from pyrometer.recipes.recipe import find, names, typed_settings
 
 OWN = '''
@@ -67,3 +68,18 @@ def test_a_file_without_a_recipe_is_refused(tmp_path):
         find(str(tmp_path / "empty.py"))
     with pytest.raises(ValueError, match="there is no recipe file"):
         find(str(tmp_path / "absent.py"))
+
+
+def test_a_recipe_trains_for_its_epochs_for_others_or_for_steps(monkeypatch):
+    asked = []
+    monkeypatch.setattr(recipe_module, "fit", lambda *_, **how: asked.append((how["epochs"], how.get("steps"))))
+    made = find("factor_analysis")(epochs=7)
+    made.fit()
+    made.fit(3)
+    made.fit(steps=20)
+    assert asked == [(7, None), (3, None), (None, 20)]
+
+
+def test_no_epochs_are_refused_rather_than_taken_for_the_recipe_s_own():
+    with pytest.raises(ValueError, match="epochs must be a positive integer, got 0"):
+        find("factor_analysis")().fit(0, progress=False)

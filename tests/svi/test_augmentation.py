@@ -95,6 +95,30 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path, monke
     assert resumed.history == whole.history
 
 
+def test_only_what_the_programs_see_has_to_suit_them():
+    """Grey values that are drawn: Bernoulli has no probability of the data themselves."""
+
+    def model(image):
+        with pyro.plate("data", len(image)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("image", dist.Bernoulli(logits=z), obs=image)
+
+    class Guide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = nn.Parameter(torch.tensor(0.3))
+
+        def forward(self, image):
+            with pyro.plate("data", len(image)):
+                pyro.sample("z", dist.Normal(self.slope * image, 1.0))
+
+    grey, how = {"image": torch.rand(30)}, {"epochs": 2, "batch_size": 8, "compile": False}
+    with pytest.raises(ValueError, match="support"):
+        quiet(model, Guide(), grey, **how)
+    result = quiet(model, Guide(), grey, augment=lambda image: {"image": torch.bernoulli(image)}, **how)
+    assert result.steps == 8
+
+
 @pytest.mark.parametrize(
     ("augment", "message"),
     [

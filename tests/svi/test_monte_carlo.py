@@ -201,6 +201,25 @@ def test_wake_brings_a_guide_to_the_posteriors_moments():
     assert guide.log_scale.mean().item() == pytest.approx(-0.5 * math.log(precision), abs=0.04)
 
 
+def test_a_run_is_resumed_with_the_objective_that_it_was_begun_with(tmp_path):
+    """It remembers what it has seen of the pair, which makes it no other objective."""
+    how = {"objective": MonteCarlo(wake, 4), "epochs": 4, "batch_size": None, "seed": 0, "progress": False}
+    run = {**how, "out": tmp_path / "run", "compile": False}
+    calls = []
+
+    def interrupt(model, guide):  # noqa: ARG001
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        pyrometer.fit(Mixed(), MixedGuide(), {"y": Y}, on_epoch=interrupt, **run)
+    resumed = pyrometer.fit(Mixed(), MixedGuide(), {"y": Y}, resume=True, **run)
+    whole = pyrometer.fit(Mixed(), MixedGuide(), {"y": Y}, **how, compile=False)
+    assert resumed.history == whole.history
+
+
 def labelled(y):
     with pyro.plate("data", len(y)):
         k = pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.7])))

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.utils._pytree import tree_leaves
 
 from .traceable import NotTraceable
 
 __all__ = ["leave_out_undone_draws", "noting_undone_draws"]
 
+aten = torch.ops.aten
 UNDONE = "undone"
 
 
@@ -47,6 +49,8 @@ def noting_undone_draws() -> Iterator[None]:
 def leave_out_undone_draws(module: GraphModule, randoms: set[Node]) -> None:
     """Erase, of what was noted, the draws and what only they are for.
 
+    The state of torch's own generator on the CPU is what was put back: draws of others stay.
+
     Args:
         module: the traced graph.
         randoms: the nodes that draw.
@@ -54,6 +58,8 @@ def leave_out_undone_draws(module: GraphModule, randoms: set[Node]) -> None:
     Raises:
         NotTraceable: something that is not undone goes by such a draw.
     """
+    for node in [node for node in randoms if node.kwargs.get("generator") is not None or not _is_on_cpu(node)]:
+        node.meta.pop(UNDONE, None)
     for node in reversed(list(module.graph.nodes)):
         if UNDONE in node.meta and not node.users and not _writes_elsewhere(node):
             module.graph.erase_node(node)
@@ -62,15 +68,31 @@ def leave_out_undone_draws(module: GraphModule, randoms: set[Node]) -> None:
         raise NotTraceable("the program goes on with what it drew before it put the random state back")
 
 
+def _is_on_cpu(node: Node) -> bool:
+    value = node.meta["val"]
+    return value.device.type == "cpu"
+
+
 def _writes_elsewhere(node: Node) -> bool:
     """In place, into what was not made since: that is not undone."""
+    if node.target is aten.native_batch_norm.default:  # which does not say that it does
+        return True
     schema = _schema(node)
     if schema is None or not schema.is_mutable:
         return False
-    written = node.all_input_nodes[0]
-    while _is_alias(written):
-        written = written.all_input_nodes[0]
-    return written.op != "call_function" or UNDONE not in written.meta
+    given = {argument.name: value for argument, value in zip(schema.arguments, node.args, strict=False)} | node.kwargs
+    written = [given.get(argument.name) for argument in schema.arguments if _is_written(argument)]
+    return any(_was_there_before(target) for target in tree_leaves(written) if isinstance(target, Node))
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def _was_there_before(node: Node) -> bool:
+    while _is_alias(node):
+        node = node.all_input_nodes[0]
+    return node.op != "call_function" or UNDONE not in node.meta
 
 
 def _is_alias(node: Node) -> bool:

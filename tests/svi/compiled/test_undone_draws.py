@@ -79,16 +79,37 @@ def test_a_program_that_goes_on_with_such_a_draw_is_no_graph(plain, batch):
         random_nodes(plain, batch, objective)
 
 
-@pytest.mark.parametrize("part", [slice(None), slice(1)])
-def test_what_is_written_in_the_meantime_stays_written(part, plain, batch):
-    kept = torch.zeros(2)
+def test_draws_of_another_generator_stay(plain, batch):
+    generator = torch.Generator()
 
     def objective(model, guide, y):  # noqa: ARG001
         with put_back():
-            kept[part].add_(1)
+            torch.randn(3, generator=generator)
+        return drawn(guide, y).sum()
+
+    assert len(random_nodes(plain, batch, objective)[1]) == 2
+
+
+WRITES = {
+    "in place": lambda kept: kept.add_(1),
+    "to a part": lambda kept: kept[:1].add_(1),
+    "to the result": lambda kept: torch.add(torch.zeros(2), torch.ones(2), out=kept),
+    "to one of several": lambda kept: torch._foreach_add_([torch.zeros(2), kept], 1),
+    "after another": lambda kept: kept.mul_(2).add_(1),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_what_is_written_in_the_meantime_stays_written(write, plain, batch):
+    kept, expected = torch.zeros(2), torch.zeros(2)
+    write(expected)
+
+    def objective(model, guide, y):  # noqa: ARG001
+        with put_back():
+            write(kept)
         return drawn(guide, y).sum()
 
     captured, _ = random_nodes(plain, batch, objective)
     kept.zero_()
     captured.graph(captured.leaves[0].detach(), *captured.constants, batch["y"])
-    assert kept[part].tolist() == [1] * len(kept[part])
+    assert torch.equal(kept, expected)
