@@ -90,10 +90,8 @@ def main() -> None:
     ]
     found = list(in_processes(reached, jobs, chosen.processes))
     text, doubtful = report(jobs, found), sum(one.doubtful for one in found)
-    numbers = {"images": chosen.images, "coarse": COARSE, "fine": FINE, "chains": CHAINS}
-    words = WORDS.format(
-        **numbers, doubtful=f"its two paths disagree at {doubtful} of {len(jobs) * chosen.images} images"
-    )
+    disagree = f"its two paths disagree at {doubtful} of {len(jobs) * chosen.images} images"
+    words = WORDS.format(images=chosen.images, coarse=COARSE, fine=FINE, chains=CHAINS, doubtful=disagree)
     write_block(chosen.results, "likelihood", f"{text}\n\n{words}\n\n{SOURCE}\n\n{provenance('benchmarks.likelihood')}")
     print(text)
 

@@ -77,9 +77,16 @@ def _row(labels: int, ours: Sequence[Reached]) -> list[str]:
         f"**{_in_percent([1 - one.test for one in ours])}**",
         ", ".join(f"{100 * (1 - one.test):.2f}" for one in ours),
         _in_percent(validation) if validation else "",
-        f"{statistics.mean(minutes):.1f}" if minutes else "",
+        _minutes(minutes, len(ours)),
         PUBLISHED.get(labels, ""),
     ]
+
+
+def _minutes(known: Sequence[float], seeds: int) -> str:
+    """Their mean, and of how many seeds where those that were interrupted do not tell."""
+    if not known:
+        return ""
+    return f"{statistics.mean(known):.1f}" + (f" ({len(known)} of {seeds} seeds)" if len(known) < seeds else "")
 
 
 def _in_percent(parts: Sequence[float]) -> str:

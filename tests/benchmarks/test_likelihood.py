@@ -53,7 +53,8 @@ def test_an_interrupted_training_does_not_tell_what_it_cost(tmp_path, monkeypatc
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(likelihood, "tighter_bound", interrupt)
-        trained(1, 3, 2, tmp_path / "run", precision="32-true")
+        with pytest.raises(KeyboardInterrupt):
+            trained(1, 3, 2, tmp_path / "run", precision="32-true")
     assert trained(1, 3, 2, tmp_path / "run", precision="32-true")[1]["cpu_seconds"] is None

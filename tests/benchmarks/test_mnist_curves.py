@@ -1,6 +1,7 @@
 """The curves of error against CPU time, of made-up runs; and the peer on images that are easy to tell apart."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import pyro
@@ -17,10 +18,10 @@ from pyrometer.data import ImageDataset
 def test_levels_are_reached_when_they_first_are_and_seeds_that_never_do_are_counted():
     """Oracle: by hand."""
     one, other = [Epoch(60.0, 0.2), Epoch(120.0, 0.04)], [Epoch(90.0, 0.09), Epoch(180.0, 0.06)]
-    text = report({(OURS, 100): [one, other], (PEER, 100): [[Epoch(600.0, 0.5)]], (OURS, 3000): []})
-    assert "| ssvae | 100 | 2 | 1.8 (2) | 2.0 (1) | - | - | 5.00 % | 2.5 min |" in text
-    assert "| M2, Pyro alone | 100 | 1 | - | - | - | - | 50.00 % | 10.0 min |" in text
-    assert "3000" not in text
+    unknown = [Epoch(math.nan, 0.3), Epoch(math.nan, 0.02)]
+    text = report({(OURS, 100): [one, other, unknown], (PEER, 100): [[Epoch(600.0, 0.5)]]})
+    assert "| ssvae | 100 | 3 | 1.8 (2) | 2.0 (1) | - | - | 4.00 % | 2.5 (2) |" in text
+    assert "| M2, Pyro alone | 100 | 1 | - | - | - | - | 50.00 % | 10.0 (1) |" in text
     lines = figure({(OURS, 100): [one, other], (PEER, 100): [[Epoch(600.0, 0.5)]]}).axes[0].lines
     assert [line.get_xdata()[-1] for line in lines] == [2.0, 3.0, 10.0]
     assert [line.get_linestyle() for line in lines] == ["-", "-", "--"]
@@ -31,7 +32,10 @@ def test_a_run_gives_its_errors_at_an_even_share_of_its_cost(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps({"cpu_seconds": 50.0}))
     assert ours(tmp_path) == [(25.0, pytest.approx(0.2)), (50.0, pytest.approx(0.05))]
     (tmp_path / "summary.json").write_text(json.dumps({"cpu_seconds": None}))
-    assert ours(tmp_path) == []
+    assert [epoch.validation_error for epoch in ours(tmp_path)] == [pytest.approx(0.2), pytest.approx(0.05)]
+    assert all(math.isnan(epoch.cpu_seconds) for epoch in ours(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no finished training: run python -m benchmarks\.mnist"):
+        ours(tmp_path / "elsewhere")
 
 
 def easy(count):
