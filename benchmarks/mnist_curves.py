@@ -23,7 +23,7 @@ __all__ = ["figure", "main", "ours", "report", "until"]
 
 OURS, PEER = "ssvae", "M2, Pyro alone"
 PEER_LABELS = 3000
-"""Those of Pyro's example, which sees each labelled image once an epoch: with fewer it takes hardly a step on labels."""
+"""Those of Pyro's example, which sees each labelled image once an epoch: with fewer it takes hardly any on labels."""
 LEVELS = (0.1, 0.05, 0.03, 0.02)
 Curves = Mapping[tuple[str, int], Sequence[Sequence[Epoch]]]
 """By system and number of labels, a curve for each seed."""
