@@ -10,7 +10,7 @@ import pyro
 from ..data import Batch
 from .build import Steps, as_graph, compiled
 from .products import Products
-from .self_check import Mismatch, Plain, self_check
+from .self_check import Incomparable, Mismatch, Plain, self_check
 from .signature import signature
 from .traceable import NotTraceable
 
@@ -110,6 +110,8 @@ class Engine:
             return
         try:
             self._checked(steps, batch, numbers)
+        except Incomparable:
+            return  # no sign of a change: it was compared before the first compiled step, and the losses agree
         except Mismatch as error:
             self.refused = f"the program has changed since it was compiled: {error}"
             self.graphs, self._last = {}, None

@@ -14,6 +14,7 @@ from pyrometer.inference.svi import fit
 from pyrometer.inference.svi.compilation import worthwhile
 from pyrometer.inference.svi.compiled import Engine, engine
 from pyrometer.inference.svi.compiled.engine import SEEN_BEFORE_COMPILING, STEPS_BETWEEN_CHECKS
+from pyrometer.inference.svi.compiled.self_check import Incomparable
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 Y = torch.linspace(-1.0, 2.0, 9)
@@ -158,6 +159,23 @@ def test_a_program_that_on_epoch_leaves_alone_stays_compiled():
         warnings.simplefilter("error")
         result, _ = trained(change_at=None, compile=True)
     assert result.engine.startswith("compiled with")
+
+
+@pytest.mark.parametrize(("since", "taken"), [(1, "plain steps"), (2, "compiled with")])
+def test_where_nothing_can_be_compared_no_step_is_compiled_but_none_that_is_ends(since, taken, monkeypatch):
+    """From the first check on, or from the second."""
+    calls = []
+
+    def check(*_):
+        calls.append(1)
+        if len(calls) >= since:
+            raise Incomparable("plain steps from the same seed differ")
+
+    monkeypatch.setattr(engine, "self_check", check)
+    with pytest.warns(UserWarning, match="seed differ") if since == 1 else nullcontext():
+        result, _ = trained(change_at=None, compile=True)
+    assert result.engine.startswith(taken)
+    assert len(calls) == (1 if since == 1 else 1 + 120 // STEPS_BETWEEN_CHECKS - 1)
 
 
 def test_checks_on_the_way_change_no_number():

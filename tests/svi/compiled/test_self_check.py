@@ -12,7 +12,7 @@ from torch import nn
 
 from pyrometer.inference.svi.compiled import packed
 from pyrometer.inference.svi.compiled.build import as_graph, compiled
-from pyrometer.inference.svi.compiled.self_check import Mismatch, _compare_moves, self_check
+from pyrometer.inference.svi.compiled.self_check import Incomparable, Mismatch, _compare_moves, self_check
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 OPTIMIZERS = {
@@ -211,5 +211,5 @@ def test_what_is_stable_by_accident_is_not_compared():
 
 def test_where_nothing_is_stable_nothing_is_found_right():
     moves = [torch.linspace(-1.0, 1.0, 64)]
-    with pytest.raises(Mismatch, match="nothing to compare"):
+    with pytest.raises(Incomparable, match="nothing to compare"):
         _compare_moves([torch.zeros(64)], moves, [-moves[0]], moves, 1e-4)
