@@ -90,9 +90,7 @@ def main() -> None:
     ]
     found = list(in_processes(reached, jobs, chosen.processes))
     text, doubtful = report(jobs, found), sum(one.doubtful for one in found)
-    disagree = (
-        f"its two paths, which start from prior and guide, disagree at {doubtful} of {len(jobs) * chosen.images} images"
-    )
+    disagree = f"{doubtful} of {len(jobs) * chosen.images} images"
     words = WORDS.format(images=chosen.images, coarse=COARSE, fine=FINE, chains=CHAINS, doubtful=disagree)
     write_block(chosen.results, "likelihood", f"{text}\n\n{words}\n\n{SOURCE}\n\n{provenance('benchmarks.likelihood')}")
     print(text)
@@ -101,8 +99,8 @@ def main() -> None:
 WORDS = """Mean ± standard deviation over seeds, for all test images; in brackets the standard error of the mean that
 the estimates leave. Every test image has {coarse} draws of the guide; to their mean is added the mean difference, at
 {images} images drawn by lot, to annealing with {chains} chains, or to {fine} draws. What is by draws of the guide,
--log mean w, is an upper bound of F_1, as in (1). Annealing is an estimate of F_1 itself; {doubtful}.
-CPU minutes are of the training, on one thread, of the seeds where they are known."""
+-log mean w, is an upper bound of F_1, as in (1). Annealing is an estimate of F_1 itself; its paths from the prior and
+from the guide disagree at {doubtful}. CPU minutes are of the training, on one thread, of the seeds where they are known."""
 
 
 def report(jobs: Sequence[Job], measured: Sequence[Measured]) -> str:
