@@ -100,7 +100,7 @@ WORDS = """Mean ± standard deviation over seeds, for all test images; in bracke
 the estimates leave. Every test image has {coarse} draws of the guide; to their mean is added the mean difference, at
 {images} images drawn by lot, to annealing with {chains} chains, or to {fine} draws. What is by draws of the guide,
 -log mean w, is an upper bound of F_1, as in (1). Annealing is an estimate of F_1 itself; its paths from the prior and
-from the guide disagree at {doubtful}. CPU minutes are of the training, on one thread, of the seeds where they are known."""
+from the guide disagree at {doubtful}. CPU minutes are of the training, on one thread, where they are known."""
 
 
 def report(jobs: Sequence[Job], measured: Sequence[Measured]) -> str:
