@@ -133,6 +133,7 @@ def figure(curves: Curves) -> Figure:
             )
     axes.set(xscale="log", yscale="log", xlabel="CPU minutes", ylabel="validation error, %")
     axes.set_yticks(some := [1, 2, 5, 10, 20, 50], [str(level) for level in some])
+    axes.set_xticks(some := [1, 2, 5, 10, 20], [str(minutes) for minutes in some])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
