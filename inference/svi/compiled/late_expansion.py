@@ -26,7 +26,7 @@ def expand_late(module: GraphModule) -> int:
     Numbers stay the same, bit by bit. Shapes and types are read from the meta data of the nodes.
     """
     graph, count = module.graph, 0
-    changed = {written(node) for node in graph.nodes}
+    changed = {target for node in graph.nodes for target in written(node)}
     for node in list(graph.nodes):
         value = node.meta.get("val")
         if node in changed or not _is_by_element(node) or not isinstance(value, Tensor):

@@ -157,5 +157,4 @@ def _split(row: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
 
 
 def _writes_to_input(node: torch.fx.Node) -> bool:
-    target = written(node)
-    return target is not None and target.op == "placeholder"
+    return any(target.op == "placeholder" for target in written(node))

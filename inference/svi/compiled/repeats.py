@@ -4,7 +4,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from .rewriting import graph_pass
-from .writes import is_view, written
+from .writes import is_alias, written
 
 __all__ = ["drop_repeats"]
 
@@ -44,9 +44,9 @@ def _is_pure(node: Node) -> bool:
 
 
 def _changing(module: GraphModule) -> set[Node]:
-    """What is written to somewhere, and its views."""
-    found = {target for node in module.graph.nodes if (target := written(node)) is not None}
+    """What is written to somewhere, by all its names."""
+    found = {target for node in module.graph.nodes for target in written(node)}
     for node in module.graph.nodes:
-        if is_view(node) and found & set(node.all_input_nodes):
+        if is_alias(node) and found & set(node.all_input_nodes):
             found.add(node)
     return found

@@ -5,20 +5,18 @@ An energy view runs a program so, to see of which sites it is made.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
-from torch.utils._pytree import tree_leaves
 
 from .traceable import NotTraceable
+from .writes import written
 
 __all__ = ["leave_out_undone_draws", "noting_undone_draws"]
 
-aten = torch.ops.aten
 UNDONE = "undone"
 
 
@@ -74,35 +72,8 @@ def _is_on_cpu(node: Node) -> bool:
 
 
 def _writes_elsewhere(node: Node) -> bool:
-    """In place, into what was not made since: that is not undone."""
-    if node.target is aten.native_batch_norm.default:  # which does not say that it does
-        return True
-    schema = _schema(node)
-    if schema is None or not schema.is_mutable:
-        return False
-    given = {argument.name: value for argument, value in zip(schema.arguments, node.args, strict=False)} | node.kwargs
-    written = [given.get(argument.name) for argument in schema.arguments if _is_written(argument)]
-    return any(_was_there_before(target) for target in tree_leaves(written) if isinstance(target, Node))
-
-
-def _is_written(argument: Any) -> bool:
-    return argument.alias_info is not None and argument.alias_info.is_write
-
-
-def _was_there_before(node: Node) -> bool:
-    while _is_alias(node):
-        node = node.all_input_nodes[0]
-    return node.op != "call_function" or UNDONE not in node.meta
-
-
-def _is_alias(node: Node) -> bool:
-    """A view of its input, or its input after a change in place."""
-    schema = _schema(node)
-    return schema is not None and any(result.alias_info is not None for result in schema.returns)
-
-
-def _schema(node: Node) -> Any:
-    return getattr(node.target, "_schema", None)
+    """Into what was not made since: that is not undone."""
+    return any(target.op != "call_function" or UNDONE not in target.meta for target in written(node))
 
 
 def _graph() -> Graph | None:

@@ -6,23 +6,37 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+from torch.utils._pytree import tree_leaves
 
 from .rewriting import graph_pass, substitute
 
-__all__ = ["drop_writes", "is_view", "outcome", "written"]
+__all__ = ["drop_writes", "is_alias", "outcome", "written"]
 
 aten = torch.ops.aten
 
 
-def written(node: Node) -> Node | None:
-    """The tensor that an operation writes to, itself and not a view of it; None where it writes to none."""
+def written(node: Node) -> list[Node]:
+    """The tensors that an operation writes to, each itself and under no other name."""
+    if node.target is aten.native_batch_norm.default:
+        in_training = node.args[5]
+        return [_itself(one) for one in node.args[3:5] if in_training and isinstance(one, Node)]  # by no schema's word
     schema = getattr(node.target, "_schema", None)
     if schema is None or not schema.is_mutable:
-        return None
-    source = node.all_input_nodes[0]
-    while source.op == "call_function" and is_view(source):
-        source = source.all_input_nodes[0]
-    return source
+        return []
+    names = [argument.name for argument in schema.arguments]
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    targets = [given.get(argument.name) for argument in schema.arguments if _is_written(argument)]
+    return [_itself(target) for target in tree_leaves(targets) if isinstance(target, Node)]
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
+
+
+def _itself(node: Node) -> Node:
+    while node.op == "call_function" and is_alias(node):
+        node = node.all_input_nodes[0]
+    return node
 
 
 @graph_pass
@@ -50,10 +64,10 @@ def drop_writes(module: GraphModule) -> int:
 
 def _own(node: Node) -> Node | None:
     """The tensor that the operation writes to, if the graph has made it and nothing is a view of it."""
-    target = written(node)
-    if target is None or target is not node.all_input_nodes[0] or target.op != "call_function":
+    targets = written(node)
+    if len(targets) != 1 or targets != node.all_input_nodes[:1] or targets[0].op != "call_function":
         return None
-    return None if any(is_view(user) and user is not node for user in target.users) else target
+    return None if any(is_alias(user) and user is not node for user in targets[0].users) else targets[0]
 
 
 def _out_of_place(node: Node) -> Any:
@@ -82,9 +96,7 @@ def _without_numbers(node: Node) -> Any:
     return torch.empty(value.shape, dtype=value.dtype, device="meta") if isinstance(value, Tensor) else value
 
 
-def is_view(node: Node) -> bool:
-    """The operation gives another look at a tensor, and not a tensor of its own."""
+def is_alias(node: Node) -> bool:
+    """The operation gives no tensor of its own: a view of its input, or its input after a change in place."""
     schema = getattr(node.target, "_schema", None)
-    if schema is None or schema.is_mutable:
-        return False
-    return any(result.alias_info is not None for result in schema.returns)
+    return schema is not None and any(result.alias_info is not None for result in schema.returns)

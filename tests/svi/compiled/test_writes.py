@@ -1,5 +1,6 @@
 """Operations that write to a tensor of the graph give a new one; those that write to an input or under a view stay."""
 
+import pytest
 import torch
 
 from pyrometer.inference.svi.compiled.capture import _tidy
@@ -60,9 +61,39 @@ def test_what_is_written_by_a_view_is_known(graphs):
         return own
 
     graph = graphs.of(function, X)
-    (target,) = [target for node in graph.graph.nodes if (target := written(node)) is not None]
+    (target,) = [target for node in graph.graph.nodes for target in written(node)]
     assert str(target.target) == "aten.mul.Tensor"
     assert graphs.rewritten(graph, drop_writes, X) == 0
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda own: torch.add(torch.ones(3), 1.0, out=own),
+        lambda own: torch._foreach_add_([torch.ones(3), own], 1.0),
+        lambda own: own.add_(1.0).add_(2.0),
+    ],
+)
+def test_whatever_argument_is_written_to_is_known(write, graphs):
+    def function(x):
+        own = x * 2
+        write(own)
+        return own * 3
+
+    targets = [str(target.target) for node in graphs.of(function, X).graph.nodes for target in written(node)]
+    assert "aten.mul.Tensor" in targets
+    assert "aten.add_.Tensor" not in targets
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_normalisation_writes_to_its_running_mean_in_training(training, graphs):
+    def function(x):
+        own = x * 2
+        data = torch.stack([x, x + 1])
+        return own * 3 + torch.native_batch_norm(data, None, None, own, x.exp(), training, 0.1, 1e-5)[0]
+
+    targets = [str(target.target) for node in graphs.of(function, X).graph.nodes for target in written(node)]
+    assert targets == (["aten.mul.Tensor", "aten.exp.default"] if training else [])
 
 
 def test_a_copy_from_another_type_keeps_the_type_of_its_place(graphs):
