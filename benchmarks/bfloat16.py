@@ -67,15 +67,8 @@ def report(reached: Mapping[str, Sequence[Reached]]) -> tuple[str, bool]:
     rows, verdicts, good = [], [], True
     for precision, runs in reached.items():
         seconds = f"{statistics.mean(one.seconds for one in runs):.0f}"
-        rows.append(
-            [
-                precision,
-                str(len(runs)),
-                mean_and_spread(accuracies[precision]),
-                mean_and_spread(elbos[precision]),
-                seconds,
-            ]
-        )
+        reaches = [mean_and_spread(numbers[precision]) for numbers in (accuracies, elbos)]
+        rows.append([precision, str(len(runs)), *reaches, seconds])
     for name, unit, numbers in (("accuracy", "points", accuracies), ("ELBO", "nats", elbos)):
         one, other = (numbers[precision] for precision in PRECISIONS)
         difference = statistics.mean(other) - statistics.mean(one)

@@ -109,21 +109,15 @@ def report(found: Mapping[tuple[str, int, str], Sequence[Judged]]) -> tuple[str,
     rows = []
     for (data, latents, system), ones in found.items():
         rejected = sum(one.p < 0.05 for one in ones)
-        rows.append(
-            [
-                *(
-                    data,
-                    str(latents),
-                    system,
-                    mean_and_spread([one.ratio for one in ones], 2),
-                    f"{rejected} of {len(ones)}",
-                ),
-                *(mean_and_spread([one.spread for one in ones], 2), mean_and_spread([one.seconds for one in ones], 0)),
-            ]
-        )
+        numbers = [mean_and_spread(values, digits) for values, digits in zip(_columns(ones), (2, 2, 0), strict=True)]
+        rows.append([data, str(latents), system, numbers[0], f"{rejected} of {len(ones)}", *numbers[1:]])
     pairs = [(ones, found[*key[:2], "auto-encoder"]) for key, ones in found.items() if key[2] == "VAE"]
     good = all(ours.ratio < theirs.ratio for one in pairs for ours, theirs in zip(*one, strict=True))
     return table(header, rows), good
+
+
+def _columns(ones: Sequence[Judged]) -> list[list[float]]:
+    return [[one.ratio for one in ones], [one.spread for one in ones], [one.seconds for one in ones]]
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
     for labels in chosen.labels:
         curves[OURS, labels] = [ours(chosen.out / f"mnist-{labels}-{seed}") for seed in chosen.seeds]
     for labels in chosen.peer_labels:
-        curves[PEER, labels] = [list(train(labels, seed, chosen.epochs)) for seed in chosen.peer_seeds]
+        curves[PEER, labels] = [train(labels, seed, chosen.epochs) for seed in chosen.peer_seeds]
     figure(curves).savefig(chosen.results.parent / "mnist_curves.png", dpi=120)
     text, words = report(curves), WORDS.format(peer=PEER_LABELS)
     write_block(chosen.results, "mnist_curves", f"{text}\n\n{words}\n\n{provenance('benchmarks.mnist_curves')}")

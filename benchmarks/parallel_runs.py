@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +16,7 @@ from pyrometer.inference.svi import add_to_summary
 from pyrometer.recipes.recipe import typed_settings
 from pyrometer.recipes.run import run
 
-__all__ = ["Job", "Reached", "in_processes", "train_all"]
+__all__ = ["Job", "Reached", "cpu_time_noted", "in_processes", "train_all"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -52,6 +53,18 @@ def in_processes(function: Callable[[A], B], jobs: Sequence[A], processes: int) 
         yield from pool.map(function, jobs)
 
 
+@contextmanager
+def cpu_time_noted(out: Path) -> Iterator[None]:
+    """Adds to the summary of the run that the block finishes its CPU seconds; None where it was begun before.
+
+    What the processes took that have been interrupted, nobody knows. A finished run keeps what it has.
+    """
+    began, is_new = time.process_time(), not (out / "settings.json").exists()
+    yield
+    if "cpu_seconds" not in json.loads((out / "summary.json").read_text()):
+        add_to_summary(out, {"cpu_seconds": time.process_time() - began if is_new else None})
+
+
 def train_all(jobs: Sequence[Job], processes: int) -> list[Reached]:
     """Trains them all, ``processes`` at a time; what an interrupted call has finished is not done again."""
     reached = []
@@ -67,12 +80,11 @@ def train(job: Job) -> Reached:
     if done is not None:
         return done
     how: dict[str, Any] = {"epochs": job.epochs, "precision": job.precision, "resume": True, "progress": False}
-    began, is_new = time.process_time(), not (job.out / "settings.json").exists()
-    _, fit, summary = run("ssvae", job.settings, job.out, **how)
-    used = time.process_time() - began if is_new else None
-    add_to_summary(job.out, {"cpu_seconds": used})
-    validation = fit.history[-1].get("validation_accuracy")
-    return Reached(summary["test_accuracy"], validation, summary["elbo"], fit.epochs, fit.seconds, used)
+    with cpu_time_noted(job.out):
+        run("ssvae", job.settings, job.out, **how)
+    done = _finished(job)
+    assert done is not None
+    return done
 
 
 def _finished(job: Job) -> Reached | None:

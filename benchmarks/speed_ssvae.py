@@ -1,27 +1,22 @@
 # pyright: reportMissingImports=false
-r"""M2 of Kingma et al. (2014) at a batch of 200 images without labels, each digit summed out.
-
-q(y|x) is a network 784-500-10, q(z|x, y) one of (784 + 10)-500-(50, 50), p(x|y, z) one of (50 + 10)-500-784, each with
-softplus between, and the digit one-hot beside the other part of the input: the sizes of Pyro's ``ss_vae_M2.py``.
-"""
+"""M2 of Kingma et al. (2014) at a batch of 200 images without labels, each digit summed out."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
-from pyro.infer import JitTraceEnum_ELBO, TraceEnum_ELBO, config_enumerate
-from torch import Tensor, nn
+from pyro.infer import JitTraceEnum_ELBO, TraceEnum_ELBO
+from torch import Tensor
 from torch.nn import functional as F
 
+from .m2 import DIGITS, HIDDEN, M2, PIXELS, STYLE, M2Guide, M2Networks, Network
 from .speed_pair import HandWritten, JaxProgram, SpeedPair, layer
 from .speed_vae import binary_images
 
 __all__ = ["ssvae"]
 
-PIXELS, DIGITS, HIDDEN, STYLE, BATCH = 784, 10, 500, 50, 200
+BATCH = 200
 
 
 def ssvae(batch: int = BATCH) -> SpeedPair:
@@ -50,79 +45,30 @@ def ssvae(batch: int = BATCH) -> SpeedPair:
     )
 
 
-class _Network(nn.Module):
-    """One hidden layer over the parts of the input side by side, broadcast to each other."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(inputs, HIDDEN), nn.Linear(HIDDEN, outputs)
-
-    def forward(self, *parts: Tensor) -> Tensor:
-        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        whole = torch.cat([part.expand(*shape, -1) for part in parts], -1)
-        return self.last(F.softplus(self.first(whole)))
-
-
-class _Networks(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.classifier = _Network(PIXELS, DIGITS)
-        self.encoder = _Network(PIXELS + DIGITS, 2 * STYLE)
-        self.decoder = _Network(STYLE + DIGITS, PIXELS)
-
-
-def _networks() -> _Networks:
+def _networks() -> M2Networks:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return _Networks()
-
-
-class _Model(nn.Module):
-    def __init__(self, decoder: nn.Module) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, image: Tensor) -> None:
-        pyro.module("decoder", self.decoder)
-        with pyro.plate("data", len(image)):
-            digit = pyro.sample("digit", dist.OneHotCategorical(logits=image.new_zeros(DIGITS)))
-            style = pyro.sample("style", dist.Normal(image.new_zeros(STYLE), 1.0).to_event(1))
-            pyro.sample("image", dist.Bernoulli(logits=self.decoder(style, digit)).to_event(1), obs=image)
-
-
-class _Guide(nn.Module):
-    def __init__(self, classifier: nn.Module, encoder: nn.Module) -> None:
-        super().__init__()
-        self.classifier, self.encoder = classifier, encoder
-
-    @config_enumerate(default="parallel")
-    def forward(self, image: Tensor) -> None:
-        pyro.module("classifier", self.classifier)
-        pyro.module("encoder", self.encoder)
-        with pyro.plate("data", len(image)):
-            digit = pyro.sample("digit", dist.OneHotCategorical(logits=self.classifier(image)))
-            loc, log_scale = self.encoder(image, digit).chunk(2, -1)
-            pyro.sample("style", dist.Normal(loc, log_scale.exp()).to_event(1))
+        return M2Networks()
 
 
 def _programs() -> tuple:
     networks = _networks()
-    return _Model(networks.decoder), _Guide(networks.classifier, networks.encoder)
+    return M2(networks.decoder), M2Guide(networks.classifier, networks.encoder)
 
 
-def _joined(network: _Network, value: Tensor) -> Tensor:
+def _joined(network: Network, value: Tensor) -> Tensor:
     """What the network gives for every digit, as written: (K, N, outputs)."""
     return network(value, torch.eye(DIGITS)[:, None])
 
 
-def _split(network: _Network, value: Tensor) -> Tensor:
+def _split(network: Network, value: Tensor) -> Tensor:
     """The same, with the first layer's product with a one-hot vector as what it is, a row of the weights."""
     size = network.first.in_features - DIGITS
     of_value, of_digit = network.first.weight.split([size, DIGITS], 1)
     return network.last(F.softplus(F.linear(value, of_value, network.first.bias) + of_digit.T[:, None]))
 
 
-def _by_hand(image: Tensor, of_every_digit: Callable[[_Network, Tensor], Tensor]) -> HandWritten:
+def _by_hand(image: Tensor, of_every_digit: Callable[[Network, Tensor], Tensor]) -> HandWritten:
     networks = _networks()
 
     def loss() -> Tensor:

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pyro
 import pytest
 import torch
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
 from pyrometer.benchmarks import peer_ssvae
+from pyrometer.benchmarks.m2 import DIGITS, M2, M2Guide, M2Networks
 from pyrometer.benchmarks.mnist_curves import OURS, PEER, figure, ours, report
-from pyrometer.benchmarks.peer_ssvae import DIGITS, M2, Epoch, train
+from pyrometer.benchmarks.peer_ssvae import Epoch, train
 from pyrometer.data import ImageDataset
 
 
@@ -64,14 +65,14 @@ def test_every_image_is_seen_once_an_epoch():
 
 def test_the_peer_s_bound_without_a_label_is_that_of_every_label_weighed_by_the_guide():
     """Oracle: the bounds of all ten labels and the entropy, added up by hand, in the mean over draws."""
-    m2, image, draws = M2(), torch.rand(1, 784).round(), 100
-    log_q = m2.classifier(image).log_softmax(-1)[0].detach()
-    guide = config_enumerate(m2.guide, "parallel", expand=True)
+    networks, image, draws = M2Networks(), torch.rand(1, 784).round(), 100
+    model, guide = M2(networks.decoder), M2Guide(networks.classifier, networks.encoder)
+    log_q = networks.classifier(image).log_softmax(-1)[0].detach()
     with torch.no_grad(), pyro.get_param_store().scope():
-        ours = torch.tensor([TraceEnum_ELBO(max_plate_nesting=1).loss(m2.model, guide, image) for _ in range(draws)])
+        ours = torch.tensor([TraceEnum_ELBO(max_plate_nesting=1).loss(model, guide, image) for _ in range(draws)])
         total = torch.zeros(draws)
         for label in torch.eye(DIGITS):
-            one = [Trace_ELBO().loss(m2.model, m2.guide, image, label[None]) for _ in range(draws)]
+            one = [Trace_ELBO().loss(model, guide, image, label[None]) for _ in range(draws)]
             total += (label * log_q.exp()).sum() * (torch.tensor(one) + (label * log_q).sum())
     error = ((ours.var() + total.var()) / draws).sqrt()
     assert (ours.mean() - total.mean()).abs() < 4.3 * error

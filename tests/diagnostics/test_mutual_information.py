@@ -85,7 +85,7 @@ def test_of_gaussian_data_and_a_linear_guide_it_is_half_the_log_of_a_ratio_of_va
 
 
 def test_the_error_is_the_spread_of_repeated_estimates():
-    count = 80
+    count = 400
     found = [mutual_information(guide, {"x": X}, draws=6) for _ in range(count)]
     expected = exact()
     for name in ("place", "two[0]"):
