@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from .mnist import ROWS, run_folder
 from .peer_ssvae import Epoch, train
 from .results_page import PAGE, provenance, table, write_block
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.mnist_curves", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000, 3000])
+    parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000, 3000], choices=dict(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--peer-labels", type=int, nargs="+", default=[PEER_LABELS])
     parser.add_argument("--peer-seeds", type=int, nargs="+", default=[0])
@@ -45,7 +46,8 @@ def main() -> None:
     torch.set_num_threads(1)
     curves: dict[tuple[str, int], list[list[Epoch]]] = {}
     for labels in chosen.labels:
-        curves[OURS, labels] = [ours(chosen.out / f"mnist-{labels}-{seed}") for seed in chosen.seeds]
+        epochs = max(own for count, own in ROWS if count == labels)
+        curves[OURS, labels] = [ours(run_folder(chosen.out, labels, epochs, seed)) for seed in chosen.seeds]
     for labels in chosen.peer_labels:
         curves[PEER, labels] = [train(labels, seed, chosen.epochs) for seed in chosen.peer_seeds]
     figure(curves).savefig(chosen.results.parent / "mnist_curves.png", dpi=120)

@@ -35,7 +35,8 @@ def mutual_information(guide: Callable, data: Mapping[str, Tensor], draws: int =
 
     Returns:
         ``information`` and its standard ``error`` over ``latent``, whose names are SITE or SITE[i]; ``joint`` and
-        ``joint_error``, of all latents together. The errors are those of drawing, for these data.
+        ``joint_error``, of all latents together. The errors are those of drawing, for these data; of few data with few
+        draws they are themselves uncertain: with 5 and 6, deviations in their units had a mean square of 1.7.
 
     Raises:
         ValueError: if there are fewer than 2 data or draws, or the guide is of another kind.

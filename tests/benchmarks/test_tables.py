@@ -43,6 +43,22 @@ def test_mnist_has_errors_and_cost_for_each_number_of_labels():
     assert "| 100 | 7 | 2 | **8.00 ± 2.83** | 10.00, 6.00 | 20.00 |  |" in text
 
 
+def test_mnist_has_a_row_for_each_length_of_training():
+    jobs = [Job({"labels": 100, "seed": 0}, epochs, Path()) for epochs in (20, 30)]
+    ours = [reached(0.98)._replace(epochs=20), reached(0.99)._replace(epochs=30)]
+    rows = mnist.report(jobs, ours).splitlines()[2:]
+    assert [row.split(" | ")[:4] for row in rows] == [
+        ["| 100", "20", "1", "**2.00**"],
+        ["| 100", "30", "1", "**1.00**"],
+    ]
+
+
+def test_mnist_trains_the_rows_that_are_asked_for():
+    assert mnist._rows(None, None) == list(mnist.ROWS)
+    assert mnist._rows([100, 700], None) == [(100, 20), (100, 30), (700, 20)]
+    assert mnist._rows([100], 3) == [(100, 3)]
+
+
 def test_precisions_are_as_good_as_each_other_within_the_spread_over_seeds():
     single = [reached(0.98, elbo=-100.0), reached(0.96, elbo=-102.0)]
     text, good = bfloat16.report(
