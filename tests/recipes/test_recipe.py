@@ -80,6 +80,20 @@ def test_a_recipe_trains_for_its_epochs_for_others_or_for_steps(monkeypatch):
     assert asked == [(7, None), (3, None), (None, 20)]
 
 
+def test_a_recipe_trains_as_it_says(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(recipe_module, "fit", lambda *pair, **how: asked.update(how, pair=pair))
+    made = find("vae")(redraw=True)
+    made.fit(seed=3, on_epoch=None)
+    told = {"objective", "batch_size", "augment", "optimizer", "schedule", "epochs"}
+    assert {name: asked[name] for name in told} == {name: getattr(made, name) for name in told}
+    assert made.augment is not None
+    assert asked["pair"] == (made.model, made.guide, made.data)
+    assert (asked["seed"], asked["on_epoch"]) == (3, None)
+    made.fit()
+    assert asked["on_epoch"] is made.validate
+
+
 def test_no_epochs_are_refused_rather_than_taken_for_the_recipe_s_own():
     with pytest.raises(ValueError, match="epochs must be a positive integer, got 0"):
         find("factor_analysis")().fit(0, progress=False)

@@ -213,8 +213,10 @@ def test_a_run_is_resumed_with_the_objective_that_it_was_begun_with(tmp_path):
             raise KeyboardInterrupt
         return {}
 
+    first = Mixed(), MixedGuide()  # alive as the objective's memory of them is
     with pytest.raises(KeyboardInterrupt):
-        pyrometer.fit(Mixed(), MixedGuide(), {"y": Y}, on_epoch=interrupt, **run)
+        pyrometer.fit(*first, {"y": Y}, on_epoch=interrupt, **run)
+    assert len(run["objective"].views.found) == 2
     resumed = pyrometer.fit(Mixed(), MixedGuide(), {"y": Y}, resume=True, **run)
     whole = pyrometer.fit(Mixed(), MixedGuide(), {"y": Y}, **how, compile=False)
     assert resumed.history == whole.history
