@@ -26,14 +26,16 @@ from pyrometer.recipes.iwae import recipe as iwae
 from pyrometer.recipes.iwae import tighter_bound
 from pyrometer.recipes.vae import recipe as vae
 
-from .parallel_runs import cpu_time_noted, in_processes
-from .results_page import PAGE, mean_and_spread, provenance, table, write_block
+from .parallel_runs import cpu_time_noted, in_processes, rows_of
+from .results_page import PAGE, cpu_minutes, mean_and_spread, provenance, table, write_block
 
 __all__ = ["Job", "Measured", "main", "measured", "report", "trained"]
 
 SETTINGS = {"data": "mnist", "latents": 50, "hidden": 400, "redraw": True}
-EPOCHS, RATE = {1: 400, 5: 120}, {1: 1e-3, 5: 2e-3}
-"""How long to train, and at what learning rate, by the draws of the bound."""
+ROWS = ((5, 120),)
+"""Draws of the bound, and for how many epochs each is trained."""
+RATE = {1: 1e-3, 5: 2e-3}
+"""The learning rate, by the draws of the bound."""
 COARSE, FINE, AT_ONCE = 100, 5000, 20
 """Draws of the guide for every test image, and for some of them; the images of the latter at a time."""
 CHAINS = 16
@@ -74,17 +76,17 @@ class Measured(NamedTuple):
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.likelihood", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--draws", type=int, nargs="+", default=list(EPOCHS), help="of the bound that is trained on")
+    parser.add_argument("--draws", type=int, nargs="+", help="of the bound that is trained on; all rows, without")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="400 for one draw and else 120, without")
+    parser.add_argument("--epochs", type=int, help="of every row, in place of its own")
     parser.add_argument("--images", type=int, default=100, help="test images for annealing, drawn by lot")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
     parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the table")
     chosen = parser.parse_args()
     jobs = [
-        Job(draws, seed, chosen.epochs or EPOCHS.get(draws, 120), chosen.images, chosen.out)
-        for draws in chosen.draws
+        Job(draws, seed, epochs, chosen.images, chosen.out)
+        for draws, epochs in rows_of(ROWS, chosen.draws, chosen.epochs, otherwise=120)
         for seed in chosen.seeds
     ]
     found = list(in_processes(reached, jobs, chosen.processes))
@@ -103,18 +105,16 @@ from the guide disagree at {doubtful}. CPU minutes are of the training, on one t
 
 
 def report(jobs: Sequence[Job], measured: Sequence[Measured]) -> str:
-    """The table: a row for each number of draws, with mean and standard deviation over seeds."""
+    """The table: a row for each number of draws and of epochs, with mean and standard deviation over seeds."""
     rows = []
-    for draws in dict.fromkeys(job.draws for job in jobs):
-        ours = [one for job, one in zip(jobs, measured, strict=True) if job.draws == draws]
-        epochs = next(job.epochs for job in jobs if job.draws == draws)
-        minutes = [one.cpu_seconds / 60 for one in ours if one.cpu_seconds is not None]
+    for draws, epochs in dict.fromkeys((job.draws, job.epochs) for job in jobs):
+        ours = [one for job, one in zip(jobs, measured, strict=True) if (job.draws, job.epochs) == (draws, epochs)]
         cells = [_with_error([one.annealed for one in ours]), _with_error([one.importance for one in ours])]
         rows.append(
             [
                 *(str(draws), str(epochs), str(len(ours)), f"**{cells[0]}**", cells[1]),
                 mean_and_spread([one.negative_elbo for one in ours]),
-                mean_and_spread(minutes, 1) if minutes else "",
+                cpu_minutes([one.cpu_seconds for one in ours]),
                 PUBLISHED.get(draws, ""),
             ]
         )
@@ -128,7 +128,7 @@ def _with_error(values: Sequence[tuple[float, float]]) -> str:
 
 def reached(job: Job) -> Measured:
     """One training with its numbers, or what is left of either; of a finished one, what its folder says."""
-    folder = job.out / f"likelihood-{job.draws}-{job.seed}"
+    folder = job.out / f"likelihood-{job.draws}-{job.epochs}-{job.seed}"
     made, summary = trained(job.draws, job.seed, job.epochs, folder)
     how = [job.images, COARSE, FINE, CHAINS]
     if summary.get("measured_with") != how:

@@ -16,7 +16,7 @@ from pyrometer.inference.svi import add_to_summary
 from pyrometer.recipes.recipe import typed_settings
 from pyrometer.recipes.run import run
 
-__all__ = ["Job", "Reached", "cpu_time_noted", "in_processes", "train_all"]
+__all__ = ["Job", "Reached", "cpu_time_noted", "in_processes", "rows_of", "train_all"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -51,6 +51,24 @@ def in_processes(function: Callable[[A], B], jobs: Sequence[A], processes: int) 
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch in whatever state they are
     with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(function, jobs)
+
+
+def rows_of(
+    rows: Sequence[tuple[int, int]], wanted: Sequence[int] | None, epochs: int | None, otherwise: int
+) -> list[tuple[int, int]]:
+    """The rows (kind, epochs) of the wanted kinds, all of them where it is None.
+
+    ``epochs`` is for all of them, in place of their own; a kind that has no row is trained for ``otherwise``.
+
+    Example:
+        >>> rows_of([(100, 20), (100, 30), (1000, 20)], [100, 600], None, otherwise=10)
+        [(100, 20), (100, 30), (600, 10)]
+        >>> rows_of([(100, 20), (100, 30), (1000, 20)], None, epochs=5, otherwise=10)
+        [(100, 5), (1000, 5)]
+    """
+    known = [row for row in rows if wanted is None or row[0] in wanted]
+    others = [(kind, otherwise) for kind in wanted or [] if kind not in dict(rows)]
+    return list(dict.fromkeys((kind, epochs or own) for kind, own in [*known, *others]))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["PAGE", "mean_and_spread", "provenance", "table", "write_block"]
+__all__ = ["PAGE", "cpu_minutes", "mean_and_spread", "provenance", "table", "write_block"]
 
 PAGE = Path("docs/results.md")
 
@@ -56,6 +56,20 @@ def mean_and_spread(values: Iterable[float], digits: int = 2) -> str:
     values = list(values)
     mean = f"{statistics.mean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def cpu_minutes(seconds: Sequence[float | None]) -> str:
+    """The mean in minutes, and of how many seeds where some were interrupted, so that nobody knows theirs.
+
+    Example:
+        >>> cpu_minutes([600.0, 900.0]), cpu_minutes([600.0, None]), cpu_minutes([None])
+        ('12.5', '10.0 (1 of 2 seeds)', '')
+    """
+    known = [one / 60 for one in seconds if one is not None]
+    if not known:
+        return ""
+    of = f" ({len(known)} of {len(seconds)} seeds)" if len(known) < len(seconds) else ""
+    return f"{statistics.mean(known):.1f}{of}"
 
 
 def provenance(module: str, *also: str) -> str:

@@ -13,10 +13,13 @@ SIGMAS = 4.3  # two-sided failure rate 2e-5 of a true claim
 
 def test_numbers_have_their_spread_and_their_error(tmp_path):
     """Oracle: by hand; the standard error of a mean of two is sqrt(0.3^2 + 0.4^2) / 2 = 0.25."""
-    jobs = [Job(5, seed, 120, 100, tmp_path) for seed in (0, 1)] + [Job(1, 0, 400, 100, tmp_path)]
+    jobs = [Job(5, seed, 120, 100, tmp_path) for seed in (0, 1)]
+    jobs += [Job(5, 0, 240, 100, tmp_path), Job(1, 0, 400, 100, tmp_path)]
     ones = [Measured((86.0, 0.3), (86.2, 0.0), 90.0, 0, 600.0), Measured((87.0, 0.4), (87.2, 0.0), 91.0, 0, 1200.0)]
+    ones += [Measured((85.0, 0.2), (85.2, 0.1), 89.0, 0, 1800.0)]
     text = report(jobs, [*ones, Measured((88.0, 0.1), (88.1, 0.1), 92.0, 3, None)])
-    assert "| 5 | 120 | 2 | **86.50 ± 0.71 (0.25)** | 86.70 ± 0.71 (0.00) | 90.50 ± 0.71 | 15.0 ± 7.1 | IWAE" in text
+    assert "| 5 | 120 | 2 | **86.50 ± 0.71 (0.25)** | 86.70 ± 0.71 (0.00) | 90.50 ± 0.71 | 15.0 | IWAE" in text
+    assert "| 5 | 240 | 1 | **85.00 (0.20)** | 85.20 (0.10) | 89.00 | 30.0 | IWAE" in text
     assert "| 1 | 400 | 1 | **88.00 (0.10)** | 88.10 (0.10) | 92.00 |  | VAE 86.76 (1) |" in text
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pyrometer.benchmarks import bfloat16, digits, mnist
-from pyrometer.benchmarks.parallel_runs import Job, Reached
+from pyrometer.benchmarks.parallel_runs import Job, Reached, rows_of
 
 
 def reached(test, validation=None, elbo=-100.0, cpu_seconds=None):
@@ -53,10 +53,12 @@ def test_mnist_has_a_row_for_each_length_of_training():
     ]
 
 
-def test_mnist_trains_the_rows_that_are_asked_for():
-    assert mnist._rows(None, None) == list(mnist.ROWS)
-    assert mnist._rows([100, 700], None) == [(100, 20), (100, 30), (700, 20)]
-    assert mnist._rows([100], 3) == [(100, 3)]
+def test_rows_that_are_asked_for():
+    """Oracle: by hand, a table that has two lengths of training of one kind."""
+    rows = [(100, 20), (100, 30), (6000, 8)]
+    assert rows_of(rows, None, None, otherwise=20) == rows
+    assert rows_of(rows, [100, 700], None, otherwise=20) == [(100, 20), (100, 30), (700, 20)]
+    assert rows_of(rows, [100], 3, otherwise=20) == [(100, 3)]
 
 
 def test_precisions_are_as_good_as_each_other_within_the_spread_over_seeds():
