@@ -59,8 +59,8 @@ def main() -> None:
 WORDS = """Means over seeds, in brackets of how many: those that got there, and whose CPU time is known (of a training
 that was interrupted it is not). Errors are on validation images. The time of the recipe is that of the whole process,
 from the reading of the data to the last picture, an even share for each epoch; its products are in bfloat16, as
-`python -m benchmarks.mnist` has them, and its images are distorted. The peer has the sizes and the settings of Pyro's
-own example for {peer} labels, float32, and plain images; its time is that of its steps.
+`python -m benchmarks.mnist` has them, and its classifier learns from distorted copies. The peer has the sizes and the
+settings of Pyro's own example for {peer} labels, float32, and plain images; its time is that of its steps.
 
 ![Validation error against CPU time](mnist_curves.png)"""
 

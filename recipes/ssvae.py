@@ -54,6 +54,7 @@ def recipe(
     learning_rate: float = 0.0,
     labelled_fraction: float = 0.25,
     classification_weight: float = 1.0,
+    self_training: float = -1.0,
     consistency: float = -1.0,
     seed: int = 0,
 ) -> Recipe:
@@ -61,13 +62,18 @@ def recipe(
 
     ``data`` is digits (8 x 8, embedded) or mnist; ``labels`` images keep their label, as many of each digit. Where
     ``style``, ``hidden``, ``epochs`` or ``learning_rate`` is 0, or ``consistency`` below 0, it is what suits the data,
-    chosen on validation images. With a ``consistency`` above 0 training images are rotated, sheared, scaled and shifted
-    a little, anew at each step, and it weighs that two copies of an unlabelled image be classified alike.
+    chosen on validation images. With a ``consistency`` above 0 the classifier learns from copies of the images,
+    rotated, sheared, scaled and shifted a little, anew at each step, and it weighs that a copy of an unlabelled image
+    be classified as the image is. ``self_training`` weighs what the bound itself teaches the classifier about
+    unlabelled images: below 0 it is 1 to the end, or, beside consistency, 0.3 that decays to 0 with the learning rate,
+    for the model's guesses are better than the classifier's at first, and worse in the end.
     """
     train, test = train_and_test(data, seed)
     suits = SUITS[data]
     style, hidden = style or suits.style, hidden or suits.hidden
     consistency = suits.consistency if consistency < 0 else consistency
+    if self_training < 0:
+        self_training = 0.3 if consistency else 1.0
     split = semi_supervised_split(train, labels, seed, validation=suits.held_back)
     shape = (test.image.shape[-2], test.image.shape[-1])
     return Recipe(
@@ -87,9 +93,9 @@ def recipe(
             labelled_fraction,
             "digit",
             classification_weight,
-            self_training,
+            self_training=partial(ramp_and_decay if consistency else ramp, self_training),
             augment=partial(distorted, suits.distortion) if consistency else None,
-            consistency=partial(_agreement, consistency) if consistency else 0.0,
+            consistency=partial(ramp, consistency) if consistency else 0.0,
         ),
         batch_size={"unlabelled": suits.batch_size, "labelled": suits.labelled_batch},
         optimizer=partial(torch.optim.Adam, lr=learning_rate or suits.learning_rate, betas=(0.9, 0.99)),
@@ -105,13 +111,14 @@ def distorted(distort: Distortion, image: Tensor) -> dict[str, Tensor]:
     return {"image": distort(image)}
 
 
-def self_training(progress: float) -> float:
-    """How much unlabelled images teach the classifier: nothing for a tenth of the training, then more and more."""
-    return min(1.0, max(0.0, (progress - 0.1) / 0.15))
+def ramp(weight: float, progress: float) -> float:
+    """Nothing for a tenth of the training, while the classifier learns from labels alone; then more and more of it."""
+    return weight * min(1.0, max(0.0, (progress - 0.1) / 0.15))
 
 
-def _agreement(weight: float, progress: float) -> float:
-    return weight * self_training(progress)
+def ramp_and_decay(weight: float, progress: float) -> float:
+    """The ramp, down to nothing at the end, when only agreement is left."""
+    return ramp(weight, progress) * decay(progress)
 
 
 def decay(progress: float) -> float:

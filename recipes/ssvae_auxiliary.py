@@ -28,6 +28,7 @@ def recipe(
     learning_rate: float = 0.0,
     labelled_fraction: float = 0.25,
     classification_weight: float = 1.0,
+    self_training: float = -1.0,
     consistency: float = -1.0,
     seed: int = 0,
 ) -> Recipe:
@@ -44,6 +45,7 @@ def recipe(
         learning_rate=learning_rate,
         labelled_fraction=labelled_fraction,
         classification_weight=classification_weight,
+        self_training=self_training,
         consistency=consistency,
     )
     shape = (made.held_out["image"].shape[-2], made.held_out["image"].shape[-1])

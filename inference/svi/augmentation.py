@@ -14,18 +14,15 @@ Augment = Callable[..., Mapping[str, Tensor]]
 
 
 def changed(batch: Batch, augment: Augment | None) -> Batch:
-    """The batch, with what ``augment`` gives in the place of its own.
+    """The batch, or each of its streams, with what ``augment`` gives in the place of its own.
 
     Raises:
-        ValueError: if the data are streams, or ``augment`` gives what is no entry or has another shape.
+        ValueError: if ``augment`` gives what is no entry or has another shape.
     """
     if augment is None:
         return batch
-    if any(isinstance(part, Mapping) for part in batch.values()):
-        raise ValueError(
-            f"augment takes the entries of one batch, and the data are the streams {sorted(batch)}: give it to the "
-            f"objective, as SemiSupervised(augment=...)."
-        )
+    if all(isinstance(part, Mapping) for part in batch.values()):
+        return {name: changed(stream, augment) for name, stream in batch.items()}
     copies = dict(augment(**batch))
     for name, value in copies.items():
         _check(name, value, batch)

@@ -134,7 +134,7 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
             nothing.
         augment: data augmentation: a function of the entries of a batch, as keyword arguments, that gives in a dict
             those that it changes, as distorted images, or pixels drawn anew; called at each step, for model and guide
-            alike. Of streams the objective has its own, as ``SemiSupervised(augment=)``.
+            alike, and for each stream by itself. That of ``SemiSupervised`` changes only what its classifier sees.
         optimizer: from parameters to a torch optimizer, by default ``functools.partial(torch.optim.Adam, lr=0.001)``.
         schedule: from the fraction of the training that is done to a factor on the learning rate.
         beta: inverse temperature, or a function from the fraction of the training that is done to it: with an ELBO of

@@ -24,12 +24,13 @@ class SemiSupervised:
     where the bar is the mean over labelled data and alpha = ``classification_weight`` times N. All labels are
     enumerated in parallel, with one z drawn for each.
 
-    With ``augment`` every x above is a distorted copy x' of a datum, anew at each step: a label has to be that of all
-    copies. With ``consistency`` this is asked of unlabelled data as well: what a second copy x'' is classified as is
-    drawn to what the first one is, made sharper and as often each label as any other,
+    With ``augment`` the bounds stay those of the data as they are, and the classifier learns from copies x' of them,
+    distorted anew at each step: the copy of a labelled datum has its label, so that the bar is over log q(y|x'). With
+    ``consistency`` it learns from copies of unlabelled data as well: what a copy is classified as is drawn to what the
+    datum itself is, made sharper and as often each label as any other,
 
-    .. math:: - c \sum_x \sum_y t(y|x') \log q(y|x''), \qquad
-              t(y|x') \propto \Big( q(y|x') \Big/ \sum_{x'} q(y|x') \Big)^{1 / \tau}
+    .. math:: - c \sum_x \sum_y t(y|x) \log q(y|x'), \qquad
+              t(y|x) \propto \Big( q(y|x) \Big/ \sum_x q(y|x) \Big)^{1 / \tau}
 
     where no gradient passes through t, and the sum in it is over the batch.
 
@@ -37,14 +38,14 @@ class SemiSupervised:
         labelled_fraction: L / N, the weight of the labelled bound beside the unlabelled one.
         label: the name of the site y, which the model and guide also take as an argument.
         classification_weight: alpha / N; the paper's alpha = 0.1 N is the default.
-        self_training: a factor on the gradient by which *unlabelled* data move q(y|x), and on nothing else: a number
-            or a function of the progress in [0, 1]. At 1 the gradient is that of the formula above; a schedule from
-            0 to 1 lets the classifier learn from the labels before it learns from its own guesses. The value of the
-            objective does not depend on it.
+        self_training: a factor on the gradient by which the bound of *unlabelled* data moves q(y|x), and on nothing
+            else: a number or a function of the progress in [0, 1]. At 1 the gradient is that of the formula above; a
+            schedule from 0 to 1 lets the classifier learn from the labels before it learns from the model's guesses.
+            The value of the objective does not depend on it.
         augment: data augmentation, which gets the entries of a batch but for the label as keyword arguments, and gives
             such entries in a dict.
-        consistency: c, the weight of agreement between two copies, which takes ``augment``: a number or a function of
-            the progress in [0, 1].
+        consistency: c, the weight of agreement between a datum and its copy, which takes ``augment``: a number or a
+            function of the progress in [0, 1].
         target_temperature: tau, below 1 for targets sharper than the classifier.
 
     Raises:
@@ -70,7 +71,7 @@ class SemiSupervised:
         if not callable(self.consistency) and self.consistency < 0:
             raise ValueError(f"consistency must be a weight of 0 or more, got {self.consistency}.")
         if self.consistency != 0 and self.augment is None:
-            raise ValueError("consistency compares two copies of each datum: pass augment, which makes them.")
+            raise ValueError("consistency compares each datum with a copy of it: pass augment, which makes the copies.")
         if not self.target_temperature > 0:
             raise ValueError(f"target_temperature must be positive, got {self.target_temperature}.")
 
@@ -98,16 +99,15 @@ class SemiSupervised:
         """
         weight = self.numbers(progress)["weight"] if weight is None else weight
         size, labels = len(next(iter(unlabelled.values()))), len(labelled[self.label])
-        bound, log_q = self._unlabelled(model, guide, self._copy(unlabelled), weight)
-        labelled = self._copy(labelled)
+        bound, log_q = self._unlabelled(model, guide, unlabelled, weight)
         fit = Trace_ELBO().differentiable_loss(model, guide, **labelled)
-        classify = -label_log_prob(guide, self.label, labelled).mean()
+        classify = -label_log_prob(guide, self.label, self._copy(labelled)).mean()
         loss = bound + size * (self.labelled_fraction * fit / labels + self.classification_weight * classify)
         if self.consistency == 0:
             return loss
         agreement = self.numbers(progress)["agreement"] if agreement is None else agreement
-        other = label_log_probs(guide, self.label, self._copy(unlabelled))
-        return loss - agreement * (targets(log_q.detach(), self.target_temperature) * other).sum()
+        of_copy = label_log_probs(guide, self.label, self._copy(unlabelled))
+        return loss - agreement * (targets(log_q.detach(), self.target_temperature) * of_copy).sum()
 
     def _copy(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch with its data, all but the labels, distorted anew."""

@@ -9,7 +9,6 @@ import torch
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch import nn
 
-from pyrometer import SemiSupervised
 from pyrometer.inference.svi import fit, training
 
 Y = torch.linspace(-1.0, 2.0, 30)
@@ -133,7 +132,13 @@ def test_what_is_no_copy_of_a_batch_is_refused_before_anything_is_written(augmen
     assert not (tmp_path / "run").exists()
 
 
-def test_streams_are_refused_with_the_place_where_they_are_augmented():
-    streams = {"unlabelled": {"y": Y}, "labelled": {"y": Y}}
-    with pytest.raises(ValueError, match=r"streams \['labelled', 'unlabelled'\].*SemiSupervised\(augment="):
-        quiet(*pair(), streams, objective=SemiSupervised(0.5, "y"), augment=doubled, epochs=1, batch_size=8)
+def both(model, guide, *, few, many):
+    return sum(Trace_ELBO().differentiable_loss(model, guide, **stream) for stream in (few, many))
+
+
+def test_each_stream_is_changed_by_itself():
+    how = {"objective": both, "epochs": 3, "batch_size": 8}
+    ours = quiet(*pair(), {"few": {"y": Y[:10]}, "many": {"y": Y}}, augment=doubled, **how)
+    theirs = quiet(*pair(), {"few": doubled(Y[:10]), "many": doubled(Y)}, **how)
+    assert ours.history == theirs.history
+    assert ours.history != quiet(*pair(), {"few": {"y": Y[:10]}, "many": {"y": Y}}, **how).history
