@@ -12,7 +12,7 @@ __all__ = ["AuxiliaryEncoder"]
 
 
 class AuxiliaryEncoder(nn.Module):
-    r"""The recognition half of the auxiliary and skip deep generative models of Maaloe et al. (2016).
+    r"""The recognition half of the auxiliary, skip and stacked deep generative models of ``AuxiliaryVAE``.
 
     .. math:: q(a, y, z \mid x) = N(a; \mu(x), \operatorname{diag} \sigma(x)^2) \; \text{Cat}(y; \pi(a, x)) \;
               N(z; \mu_y(a, x), \operatorname{diag} \sigma_y(a, x)^2)

@@ -1,29 +1,34 @@
-r"""Digit, style, and an auxiliary latent:  p(digit) p(style) p(image | digit, style) p(auxiliary | all of these)."""
+r"""Digit, style, and an auxiliary latent, which depends on the image or which the image depends on."""
 
 import pyro
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ..networks import ClassLinear
+from ..networks import ClassLinear, mlp
 from ..networks.image_shape import check_image_shape
 from ..networks.joined import joined
 from .grey_bernoulli import GreyBernoulli
 
 __all__ = ["AuxiliaryVAE"]
 
+KINDS = ("auxiliary", "skip", "stacked")
+"""p(x, a | y, z): p(x | y, z) p(a | x, y, z), p(a | y, z) p(x | a, y, z), or p(a | y, z) p(x | a)."""
+
 
 class AuxiliaryVAE(nn.Module):
-    r"""The generative half of the auxiliary (ADGM) or skip (SDGM) deep generative model of Maaloe et al. (2016).
+    r"""The generative half of the auxiliary (ADGM), the skip (SDGM) or the stacked (M1+M2) deep generative model.
 
-    .. math:: p(x, y, z, a) = \frac1K \; N(z; 0, I) \; p(x \mid y, z) \; p(a \mid x, y, z)
-              \qquad \text{or, with } \texttt{skip}, \qquad
-              \frac1K \; N(z; 0, I) \; p(a \mid y, z) \; p(x \mid a, y, z)
+    .. math:: p(x, y, z, a) = \frac1K \; N(z; 0, I) \times \begin{cases}
+              p(x \mid y, z) \; p(a \mid x, y, z) & \text{auxiliary} \\
+              p(a \mid y, z) \; p(x \mid a, y, z) & \text{skip} \\
+              p(a \mid y, z) \; p(x \mid a) & \text{stacked} \end{cases}
 
     with y the site ``digit``, z ``style``, a ``auxiliary`` and x ``image``; p(x | .) is Bernoulli in each pixel and
-    p(a | .) a diagonal Gaussian. All networks have weights for each digit. Integrated over a, the first is the model
-    of :class:`SemiSupervisedVAE`, and what a adds is a posterior of y and z that is no longer a product: a guide that
-    draws a first may mix over it. In the second, a is a second layer of latents, which the image too depends on.
-    log sigma of p(a | .) is kept between -6 and 3.
+    p(a | .) a diagonal Gaussian. Networks that see the digit have weights for each. Integrated over a, the first is
+    the model of :class:`SemiSupervisedVAE`, and what a adds is a posterior of y and z that is no longer a product: a
+    guide that draws a first may mix over it. In the second, a is a second layer of latents, which the image too depends
+    on. In the third the image depends on nothing else: a is the code of a VAE (M1), whose prior is a model of digit and
+    style (M2). log sigma of p(a | .) is kept between -6 and 3.
 
     Args:
         shape: height and width of the images.
@@ -31,7 +36,8 @@ class AuxiliaryVAE(nn.Module):
         style: the dimensions of the style D.
         auxiliary: the dimensions of the auxiliary latent A.
         hidden: the width of the hidden layers.
-        skip: whether the image depends on the auxiliary latent, rather than that on the image.
+        kind: ``"auxiliary"``, ``"skip"`` or ``"stacked"``. The attribute ``deep`` is whether the image depends on the
+            auxiliary latent, as in the last two.
 
     Sites, all inside the plate ``data`` of N images: ``digit`` (N,), ``style`` (N, D), ``auxiliary`` (N, A), ``image``
     (N, H, W). An argument that is None is latent (``digit``) or simulated (``image``).
@@ -40,8 +46,13 @@ class AuxiliaryVAE(nn.Module):
         Grey pixels in [0, 1] are allowed: their energy is the cross-entropy, which is not a normalised density on
         [0, 1]. Free energies of grey images compare models of the same images, and nothing else.
 
+    Raises:
+        ValueError: if ``kind`` is none of these.
+
     Reference: L. Maaloe, C. K. Sonderby, S. K. Sonderby, O. Winther (2016), Auxiliary deep generative models.
-    https://arxiv.org/abs/1602.05473
+    https://arxiv.org/abs/1602.05473; of the stacked one, whose layers are there trained one after the other: D. P.
+    Kingma, D. J. Rezende, S. Mohamed, M. Welling (2014), Semi-supervised learning with deep generative models,
+    section 2.2. https://arxiv.org/abs/1406.5298
 
     Example:
         >>> import torch
@@ -58,25 +69,33 @@ class AuxiliaryVAE(nn.Module):
         auxiliary: int = 10,
         hidden: int = 200,
         *,
-        skip: bool = False,
+        kind: str = "auxiliary",
     ) -> None:
         super().__init__()
-        self.shape, self.classes, self.style, self.auxiliary, self.skip = tuple(shape), classes, style, auxiliary, skip
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
+        self.shape, self.classes, self.style, self.auxiliary = tuple(shape), classes, style, auxiliary
+        self.kind, self.deep = kind, kind != "auxiliary"
         pixels = shape[0] * shape[1]
-        self.first = ClassLinear(classes, style + auxiliary if skip else style, hidden)
-        self.second = ClassLinear(classes, hidden, pixels)
-        if not skip:
+        if kind == "stacked":
+            self.decoder = mlp(auxiliary, hidden, pixels)
+        else:
+            self.first = ClassLinear(classes, style + auxiliary if self.deep else style, hidden)
+            self.second = ClassLinear(classes, hidden, pixels)
+        if not self.deep:
             self.features = nn.Sequential(nn.Flatten(-2), nn.Linear(pixels, hidden), nn.ReLU())
-        self.third = ClassLinear(classes, style if skip else hidden + style, hidden)
+        self.third = ClassLinear(classes, style if self.deep else hidden + style, hidden)
         self.moments = ClassLinear(classes, hidden, 2 * auxiliary)
 
     def decode(self, digit: Tensor, style: Tensor, auxiliary: Tensor | None = None) -> Tensor:
-        """Logits of the pixels, (..., H, W), for ``digit`` (...), ``style`` (..., D) and, with skip, a (..., A)."""
+        """Logits of the pixels, (..., H, W), for ``digit`` (...), ``style`` (..., D) and, where deep, a (..., A)."""
+        if self.kind == "stacked":
+            return self.decoder(auxiliary).unflatten(-1, self.shape)
         known = style if auxiliary is None else joined(style, auxiliary)
         return self.second(self.first(known, digit).relu(), digit).unflatten(-1, self.shape)
 
     def auxiliary_distribution(self, digit: Tensor, style: Tensor, image: Tensor | None = None) -> dist.Independent:
-        """p(auxiliary | digit, style), and without skip given ``image`` (..., H, W) too."""
+        """p(auxiliary | digit, style), and where it is not deep given ``image`` (..., H, W) too."""
         known = style if image is None else joined(self.features(image), style)
         loc, log_scale = self.moments(self.third(known, digit).relu(), digit).chunk(2, -1)
         return dist.Normal(loc, log_scale.clamp(-6, 3).exp()).to_event(1)
@@ -85,12 +104,12 @@ class AuxiliaryVAE(nn.Module):
         """The program; returns the images, (N, H, W)."""
         if image is not None:
             check_image_shape(image, self.shape)
-        zero = self.second.bias.new_zeros(())
+        zero = self.moments.bias.new_zeros(())
         given = image if image is not None else digit
         with pyro.plate("data", 1 if given is None else len(given)):
             digit = pyro.sample("digit", dist.Categorical(logits=zero.expand(self.classes)), obs=digit)
             style = pyro.sample("style", dist.Normal(zero.expand(self.style), 1.0).to_event(1))
-            if self.skip:
+            if self.deep:
                 auxiliary = pyro.sample("auxiliary", self.auxiliary_distribution(digit, style))
                 return self._image(self.decode(digit, style, auxiliary), image)
             image = self._image(self.decode(digit, style), image)

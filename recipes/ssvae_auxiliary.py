@@ -20,7 +20,7 @@ def recipe(
     *,
     data: str = "digits",
     labels: int = 100,
-    skip: bool = False,
+    kind: str = "auxiliary",
     style: int = 0,
     auxiliary: int = 0,
     hidden: int = 0,
@@ -34,9 +34,10 @@ def recipe(
 ) -> Recipe:
     """Digit and style with an auxiliary latent: the recipe `ssvae`, whose guide may mix over what it conditions on.
 
-    With ``skip`` the image depends on the auxiliary latent too, whose dimensions are ``auxiliary``, by default as many
-    as the style's. Data, objective and the other settings are those of `ssvae`. Its accuracies are those of the guide
-    at the mean of the auxiliary latent.
+    ``kind`` is auxiliary; skip, where the image depends on the auxiliary latent too; or stacked, where it does on that
+    alone (M1+M2, both trained at once). The auxiliary latent has ``auxiliary`` dimensions, by default as many as the
+    style. Data, objective and the other settings are those of `ssvae`. Accuracies are those of the guide at the mean of
+    the auxiliary latent.
     """
     shared = {"data": data, "labels": labels, "style": style, "hidden": hidden, "seed": seed}
     made = ssvae(
@@ -55,7 +56,7 @@ def recipe(
     evidence = ImageClassifier(shape, 2 * hidden, channels=suits.channels, strides=suits.strides)
     return replace(
         made,
-        model=AuxiliaryVAE(shape, **sizes, hidden=hidden, skip=skip),
+        model=AuxiliaryVAE(shape, **sizes, hidden=hidden, kind=kind),
         guide=AuxiliaryEncoder(shape, **sizes, hidden=2 * hidden, evidence=evidence),
         pictures={"digit_by_style": auxiliary_digits},
     )
@@ -65,12 +66,12 @@ def recipe(
 def auxiliary_digits(recipe: Recipe, rows: int = 8, seed: int = 0) -> Figure:
     """Generated images: in a row one style, the first the prior's mean and the others drawn from it; ten digits.
 
-    With skip the auxiliary latent is at its mean given digit and style.
+    Where the image depends on the auxiliary latent, that is at its mean given digit and style.
     """
     model, _ = recipe.pair(AuxiliaryVAE, AuxiliaryEncoder, "pictures")
     drawn = torch.randn(rows - 1, model.style, generator=torch.Generator().manual_seed(seed))
     style, digit = torch.cat([torch.zeros(1, model.style), drawn])[:, None], torch.arange(model.classes)
-    known = (model.auxiliary_distribution(digit, style).mean,) if model.skip else ()
+    known = (model.auxiliary_distribution(digit, style).mean,) if model.deep else ()
     figure = Figure(figsize=(6.5, 0.7 + 0.58 * rows), layout="constrained")
     axes = figure.subplots()
     images, names = model.decode(digit, style, *known).sigmoid(), [str(k) for k in digit.tolist()]

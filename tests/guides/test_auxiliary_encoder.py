@@ -14,10 +14,10 @@ K, N = 4, 6
 FRACTION, WEIGHT = 0.3, 0.7
 
 
-@pytest.fixture(params=[False, True], ids=["auxiliary", "skip"])
+@pytest.fixture(params=["auxiliary", "skip", "stacked"])
 def pair(request):
     sizes = {"classes": K, "style": 3, "auxiliary": 2, "hidden": 5}
-    model = AuxiliaryVAE((8, 9), **sizes, skip=request.param).double()
+    model = AuxiliaryVAE((8, 9), **sizes, kind=request.param).double()
     return model, AuxiliaryEncoder((8, 9), **sizes).double().eval()
 
 

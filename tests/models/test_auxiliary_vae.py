@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, linear
+from torch.nn.functional import binary_cross_entropy_with_logits, linear, silu
 
 from pyrometer import EnergyView
 from pyrometer.models import AuxiliaryVAE, SemiSupervisedVAE
@@ -12,8 +12,8 @@ from pyrometer.models import AuxiliaryVAE, SemiSupervisedVAE
 SIGMAS = 4.3  # two-sided failure rate 2e-5 of a true claim
 
 
-def made(skip, auxiliary=2):
-    return AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=auxiliary, hidden=5, skip=skip).double()
+def made(kind, auxiliary=2):
+    return AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=auxiliary, hidden=5, kind=kind).double()
 
 
 def latents(auxiliary=2):
@@ -31,9 +31,9 @@ def two_layers(first, second, x, digit):
     return linear(hidden, second.weight[digit], second.bias[digit])
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_the_energy_is_the_formula(skip):
-    model = made(skip)
+@pytest.mark.parametrize("kind", ["auxiliary", "skip", "stacked"])
+def test_the_energy_is_the_formula(kind):
+    model = made(kind)
     image, drawn = latents()
     terms = EnergyView(model).bind(image).terms(drawn)
     assert set(terms) == {"digit", "style", "auxiliary", "image"}
@@ -41,18 +41,22 @@ def test_the_energy_is_the_formula(skip):
     torch.testing.assert_close(terms["style"], normal_energy(drawn["style"], 0.0, torch.zeros(3).double()))
     for n in range(6):
         digit, style, auxiliary = (drawn[name][n] for name in ("digit", "style", "auxiliary"))
-        seen = torch.cat([style, auxiliary]) if skip else style
-        logits = two_layers(model.first, model.second, seen, digit)
+        if kind == "stacked":
+            one, _, two = model.decoder
+            logits = linear(silu(linear(auxiliary, one.weight, one.bias)), two.weight, two.bias)
+        else:
+            seen = torch.cat([style, auxiliary]) if kind == "skip" else style
+            logits = two_layers(model.first, model.second, seen, digit)
         cost = binary_cross_entropy_with_logits(logits, image[n].flatten(), reduction="sum")
         torch.testing.assert_close(terms["image"][n], cost)
-        known = style if skip else torch.cat([model.features(image[n]), style])
+        known = torch.cat([model.features(image[n]), style]) if kind == "auxiliary" else style
         loc, log_scale = two_layers(model.third, model.moments, known, digit).chunk(2)
         torch.testing.assert_close(terms["auxiliary"][n], normal_energy(auxiliary, loc, log_scale))
 
 
 def test_without_skip_integrating_the_auxiliary_latent_leaves_the_model_of_kingma():
     """Oracle: the energies of SemiSupervisedVAE with the same decoder; the integral by a sum on a grid."""
-    model = made(False, auxiliary=1)
+    model = made("auxiliary", auxiliary=1)
     plain = SemiSupervisedVAE((8, 9), classes=4, style=3, hidden=5).double()
     plain.first, plain.second = model.first, model.second
     image, drawn = latents()
@@ -66,17 +70,26 @@ def test_without_skip_integrating_the_auxiliary_latent_leaves_the_model_of_kingm
         torch.testing.assert_close(integrated, EnergyView(plain).bind(image).energy_per_datum(drawn))
 
 
-def test_with_skip_the_image_depends_on_the_auxiliary_latent_and_without_it_does_not():
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [("auxiliary", {"digit", "style"}), ("skip", {"digit", "style", "auxiliary"}), ("stacked", {"auxiliary"})],
+)
+def test_what_the_image_depends_on(kind, seen):
     image, drawn = latents()
-    moved = drawn | {"auxiliary": drawn["auxiliary"] + 0.5}
-    for skip in (False, True):
-        bound = EnergyView(made(skip)).bind(image)
-        same = torch.equal(bound.terms(drawn)["image"], bound.terms(moved)["image"])
-        assert same is not skip
+    bound = EnergyView(made(kind)).bind(image)
+    moved = {"digit": (drawn["digit"] + 1) % 4, "style": drawn["style"] + 0.5, "auxiliary": drawn["auxiliary"] + 0.5}
+    before = bound.terms(drawn)["image"]
+    after = {name: bound.terms(drawn | {name: value})["image"] for name, value in moved.items()}
+    assert {name for name, energy in after.items() if not torch.equal(energy, before)} == seen
+
+
+def test_another_kind_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match="kind must be one of auxiliary, skip, stacked, got 'deep'"):
+        made("deep")
 
 
 def test_a_simulated_image_has_the_mean_that_the_decoder_gives():
-    model = made(True)
+    model = made("skip")
     digit = torch.full((4000,), 2)
     with torch.no_grad():
         images = model(digit=digit)

@@ -19,9 +19,9 @@ def pair(style=3):
     return SemiSupervisedVAE((8, 8), style=style, hidden=6), DigitAndStyle((8, 8), style=style, hidden=6).eval()
 
 
-def auxiliary_pair(skip):
+def auxiliary_pair(kind="auxiliary"):
     sizes = {"style": 3, "auxiliary": 2, "hidden": 6}
-    return AuxiliaryVAE((8, 8), **sizes, skip=skip), AuxiliaryEncoder((8, 8), **sizes).eval()
+    return AuxiliaryVAE((8, 8), **sizes, kind=kind), AuxiliaryEncoder((8, 8), **sizes).eval()
 
 
 def near_the_prior(guide):
@@ -57,9 +57,9 @@ def test_free_energies_agree_with_quadrature(image):
     assert error.max() < 0.05
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_free_energies_agree_with_the_views_of_one_digit_at_a_time(image, skip):
-    model, guide = auxiliary_pair(skip)
+@pytest.mark.parametrize("kind", ["auxiliary", "skip", "stacked"])
+def test_free_energies_agree_with_the_views_of_one_digit_at_a_time(image, kind):
+    model, guide = auxiliary_pair(kind)
     near_the_prior(guide)
     found = digit_free_energies(model, guide, image, 3000)
     for k in (0, 7):
@@ -76,7 +76,7 @@ def test_the_guides_probabilities_are_its_distributions(image):
 
 
 def test_probabilities_that_depend_on_another_latent_are_averaged_over_it(image):
-    _, guide = auxiliary_pair(skip=False)
+    _, guide = auxiliary_pair()
     with torch.no_grad():
         guide.classifier[-1].weight.mul_(5)  # so that the average differs from what any one draw says
         auxiliary = guide.auxiliary_distribution(image).sample((4000,))

@@ -13,7 +13,7 @@ from pyrometer.recipes.ssvae_auxiliary import auxiliary_digits, recipe
 
 
 def test_a_short_run_reaches_more_than_chance_and_leaves_its_numbers(tmp_path):
-    settings = {"hidden": 20, "labels": 200, "skip": True, "seed": 3}
+    settings = {"hidden": 20, "labels": 200, "kind": "skip", "seed": 3}
     made, result, summary = run("ssvae_auxiliary", settings, tmp_path / "run", epochs=2, progress=False, compile=False)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert summary["test_accuracy"] > 0.3
@@ -38,21 +38,21 @@ def test_data_labels_and_objective_are_those_of_ssvae():
 
 def test_a_setting_of_zero_is_what_suits_the_data_and_another_is_taken():
     made = recipe()
-    assert (made.model.style, made.model.auxiliary, made.model.skip) == (5, 5, False)
-    made = recipe(style=3, auxiliary=2, hidden=11, epochs=7, skip=True)
-    assert (made.model.style, made.guide.auxiliary, made.epochs, made.model.skip) == (3, 2, 7, True)
+    assert (made.model.style, made.model.auxiliary, made.model.kind) == (5, 5, "auxiliary")
+    made = recipe(style=3, auxiliary=2, hidden=11, epochs=7, kind="skip")
+    assert (made.model.style, made.guide.auxiliary, made.epochs, made.model.kind) == (3, 2, 7, "skip")
     assert made.model.first.bias.shape == (10, 11)
     assert made.guide.features[1].out_features == 22
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_the_grid_has_styles_down_and_digits_across(skip):
-    made = recipe(hidden=10, skip=skip)
+@pytest.mark.parametrize("kind", ["auxiliary", "skip", "stacked"])
+def test_the_grid_has_styles_down_and_digits_across(kind):
+    made = recipe(hidden=10, kind=kind)
     assert isinstance(made.model, AuxiliaryVAE)
     assert isinstance(made.guide, AuxiliaryEncoder)
     shown = np.asarray(auxiliary_digits(made).axes[0].images[0].get_array())
     digit, style = torch.tensor(6), torch.zeros(5)
-    known = (made.model.auxiliary_distribution(digit, style).mean,) if skip else ()
+    known = (made.model.auxiliary_distribution(digit, style).mean,) if kind != "auxiliary" else ()
     expected = made.model.decode(digit, style, *known).sigmoid().detach().numpy()
     assert shown.shape == (8 * 9 - 1, 10 * 9 - 1)  # one white pixel between two images
     np.testing.assert_allclose(shown[:8, 54:62], expected, atol=1e-6)

@@ -29,7 +29,7 @@ def pairs(shape=(8, 8)):
     return {
         "digit and style": (SemiSupervisedVAE(shape, **SIZES), DigitAndStyle(shape, **SIZES)),
         "auxiliary": (AuxiliaryVAE(shape, **auxiliary), AuxiliaryEncoder(shape, **auxiliary)),
-        "skip": (AuxiliaryVAE(shape, **auxiliary, skip=True), AuxiliaryEncoder(shape, **auxiliary)),
+        "skip": (AuxiliaryVAE(shape, **auxiliary, kind="skip"), AuxiliaryEncoder(shape, **auxiliary)),
     }
 
 
