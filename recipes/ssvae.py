@@ -66,7 +66,7 @@ def recipe(
     rotated, sheared, scaled and shifted a little, anew at each step, and it weighs that a copy of an unlabelled image
     be classified as the image is. ``self_training`` weighs what the bound itself teaches the classifier about
     unlabelled images: below 0 it is 1 to the end, or, beside consistency, 0.3 that decays to 0 with the learning rate,
-    for the model's guesses are better than the classifier's at first, and worse in the end.
+    for the model's guesses help at first, and are worse than the classifier's in the end.
     """
     train, test = train_and_test(data, seed)
     suits = SUITS[data]

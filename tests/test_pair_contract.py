@@ -77,27 +77,16 @@ def cases():
             {"digit": (5,), "style": (5, 3), "image": (5, 8, 9)},
             enumerate=True,
         ),
-        "skip": Case(
-            AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=2, hidden=6, kind="skip"),
-            AuxiliaryEncoder((8, 9), classes=4, style=3, auxiliary=2, hidden=6),
-            {"image": torch.rand(5, 8, 9)},
-            {"digit": (5,), "style": (5, 3), "auxiliary": (5, 2), "image": (5, 8, 9)},
-            enumerate=True,
-        ),
-        "stacked": Case(
-            AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=2, hidden=6, kind="stacked"),
-            AuxiliaryEncoder((8, 9), classes=4, style=3, auxiliary=2, hidden=6),
-            {"image": torch.rand(5, 8, 9)},
-            {"digit": (5,), "style": (5, 3), "auxiliary": (5, 2), "image": (5, 8, 9)},
-            enumerate=True,
-        ),
-        "auxiliary": Case(
-            AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=2, hidden=6),
-            AuxiliaryEncoder((8, 9), classes=4, style=3, auxiliary=2, hidden=6),
-            {"image": torch.rand(5, 8, 9)},
-            {"digit": (5,), "style": (5, 3), "auxiliary": (5, 2), "image": (5, 8, 9)},
-            enumerate=True,
-        ),
+        **{
+            kind: Case(
+                AuxiliaryVAE((8, 9), classes=4, style=3, auxiliary=2, hidden=6, kind=kind),
+                AuxiliaryEncoder((8, 9), classes=4, style=3, auxiliary=2, hidden=6),
+                {"image": torch.rand(5, 8, 9)},
+                {"digit": (5,), "style": (5, 3), "auxiliary": (5, 2), "image": (5, 8, 9)},
+                enumerate=True,
+            )
+            for kind in ("auxiliary", "skip", "stacked")
+        },
         "gaussian_encoder": Case(
             VAE((8, 9), latents=3, hidden=6),
             GaussianEncoder((8, 9), latents=3, hidden=6),
