@@ -1,15 +1,12 @@
 """From a pair and a batch to what takes steps on batches of that shape."""
 
 import functools
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.optim import Optimizer
 
@@ -17,6 +14,7 @@ from ..data import Batch
 from ..pair import Pair
 from .capture import Capture, capture
 from .checks import check_by_nan
+from .compiler import compile_at
 from .decompositions import decompose
 from .factored_linear import factor_linear
 from .late_expansion import expand_late
@@ -32,10 +30,13 @@ from .writes import drop_writes
 
 __all__ = ["Steps", "as_graph", "compiled"]
 
-OPTIONS = {"fallback_random": True, "cpp_wrapper": True}
-"""Torch's own random operations, so that a seed means the same; and no Python between the compiled parts."""
-IN_LOOPS = {"realize_opcount_threshold": 100, "realize_reads_threshold": 8}
-"""Fewer results get memory of their own, which in a small step costs more than to compute them twice."""
+Options = dict[str, Any]
+
+IN_STEPS: Options = {"cpp_wrapper": True}
+"""No Python between the compiled parts."""
+IN_LOOPS: Options = {"cpp.threads": 1, "realize_opcount_threshold": 100, "realize_reads_threshold": 8}
+"""One thread, since to wake another takes as long as a small step; and fewer results have memory of their own, which in
+a small step costs more than to compute them twice."""
 
 
 class Steps(Protocol):
@@ -87,13 +88,13 @@ def compiled(
     """
     step = one_step(_improved(pair, batch, numbers, products), optimizer)
     if is_loopable(step, batch):
-        return Loop(step, functools.partial(_compiler, options={**OPTIONS, **IN_LOOPS}), repeats)
-    return SingleStep(step, functools.partial(_compiler, options=OPTIONS))
+        return Loop(step, _compiler(IN_LOOPS), repeats)
+    return SingleStep(step, _compiler(IN_STEPS))
 
 
 def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products = "torch") -> Steps:
     """Steps that are run as a graph without a compiler, with torch's own optimizer beside it."""
-    return SingleStep(one_step(_improved(pair, batch, numbers, products), None), lambda function: function)
+    return SingleStep(one_step(_improved(pair, batch, numbers, products), None), lambda function, _example: function)
 
 
 def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products) -> Capture:
@@ -119,27 +120,5 @@ def _propagate_shapes(graph: GraphModule, inputs: Sequence[Tensor]) -> None:
     FakeTensorProp(graph).propagate(*(tensor.detach() for tensor in inputs))
 
 
-def _compiler(function: Callable[..., list[Tensor]], options: dict[str, Any]) -> Callable[..., list[Tensor]]:
-    """The function, compiled when it is first called, for the shapes that it is then given."""
-    ready: list[Any] = []
-
-    def call(*inputs: Tensor) -> list[Tensor]:
-        if not ready:
-            # Torch's own way to a graph, dynamo, would look at all that the function reads before each call.
-            graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-            with _errors_only(logging.getLogger("torch._inductor")):
-                ready.append(torch._inductor.compile(graph, list(inputs), options=options))
-        return ready[0](*inputs)
-
-    return call
-
-
-@contextmanager
-def _errors_only(logger: logging.Logger) -> Iterator[None]:
-    # It warns of every operation that it does not compile itself, of which nobody who trains can do anything.
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _compiler(options: Options) -> Callable[[Callable, Sequence[Tensor]], Callable]:
+    return functools.partial(compile_at, options=options)

@@ -1,18 +1,19 @@
-"""Many steps a call: a loop inside the compiled code, for small models, whose steps cost less than a call does."""
+"""Many steps a call: a loop around the compiled code, for small models, whose steps cost less than a call does."""
 
 import operator
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.while_loop import while_loop_op
 
 from ..data import Batch
 from .capture import is_random
 from .noise import are_small_normals, normal_rows
 from .one_step import OneStep, Step, parted
 from .packed import PackedStep, can_pack
+from .replay import NotReplayable, Replay, Rows
 from .signature import tensors_of
 from .writes import written
 
@@ -23,7 +24,10 @@ MOST = 100
 MOST_DATA = 2_000_000
 """Numbers in the batches of a call."""
 MOST_WEIGHTS = 20_000
-"""Weights that a loop carries: it copies them at every step, and beyond that a call costs little beside the rest."""
+"""Weights of a small model; a larger one is better served by several threads a step."""
+
+Compiler = Callable[[Callable[..., list[Tensor]], Sequence[Tensor]], Callable[..., list[Tensor]]]
+"""Of a function of tensors, for the shapes of an example."""
 
 
 class Loop:
@@ -37,16 +41,15 @@ class Loop:
 
     most = MOST
 
-    def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable], repeats: bool) -> None:
-        self.step, self.repeats = step, repeats
-        self.function = compiler(_looped(step, repeats))
-        self.read = [*step.carried(), *step.held()]
-        # Rows beyond the steps of a call are never read, so that they may be those of an earlier one.
-        self._rows: dict[str, Tensor] = {}
+    def __init__(self, step: OneStep, compiler: Compiler, repeats: bool) -> None:
+        self.step, self.compiler, self.repeats = step, compiler, repeats
+        self.packed, self.carried = PackedStep(step), step.carried()
         numbers = sum(shape.numel() for shape in step.shapes)
         self._normals = [normal_rows(MOST, numbers)] if numbers else []
-        self._counts = [torch.tensor(count, device="cpu") for count in range(MOST + 1)]
+        # Rows beyond the steps of a call are never read, so that they may be those of an earlier one.
+        self._rows: dict[str, Tensor] = {}
         self._last_rates: Sequence[Sequence[float]] = []
+        self._memory: _Memory | None = None
 
     def draw(self, steps: int) -> list[Tensor]:
         """The noise of so many steps, in the first rows of what is given."""
@@ -59,15 +62,44 @@ class Loop:
     ) -> list[float]:
         """Take a step for each batch and give the losses; after one that is not finite weights stay as they are."""
         columns = {name: [each[name] for each in numbers] for name in self.step.captured.numbers}
-        given = [
+        varying = [
             *(self._padded(name, torch.tensor(column, dtype=torch.float64)) for name, column in columns.items()),
             *self.draw(len(batches)),
             self._rates(rates),
-            *(tensors_of(batches[0]) if self.repeats else self._stacked(batches)),
+            *([] if self.repeats else self._stacked(batches)),
         ]
+        same = tensors_of(batches[0]) if self.repeats else []
+
         with torch.no_grad():
-            (losses,) = self.function(self._counts[len(batches)], *self.read, *given)
-        return losses[: len(batches)].tolist()
+            if self._memory is None:
+                self._memory = self._made(varying, same)
+            memory = self._memory
+            self.packed.write(memory.weights, self.carried)
+            for place, tensor in zip(memory.same, same, strict=True):
+                place.copy_(tensor)
+            inputs = [Rows(rows, target) for rows, target in zip(varying, memory.varying, strict=True)]
+            losses = memory.run(len(batches), inputs)
+            self.packed.unpack(memory.weights, self.carried)
+
+        missing = len(batches) - len(losses)
+        return [*losses, *[torch.nan] * missing]
+
+    def _made(self, varying: Sequence[Tensor], same: Sequence[Tensor]) -> "_Memory":
+        """The compiled step and the tensors that it reads and writes, for the shapes of the first call."""
+        weights = self.packed.pack(self.carried)
+        targets = [torch.empty_strided(rows.shape[1:], rows.stride()[1:], dtype=rows.dtype) for rows in varying]
+        for rows, target in zip(varying, targets, strict=True):
+            target.copy_(rows[0])
+        copies = [tensor.clone() for tensor in same]
+        loss = torch.zeros((), dtype=torch.float64)
+        inputs = [loss, *weights, *self.step.held(), *targets, *copies]
+
+        function = self.compiler(_stepping(self.step, self.packed, len(weights)), inputs)
+        try:
+            run = Replay(function, inputs, loss).run
+        except (NotReplayable, subprocess.CalledProcessError):
+            run = _InTurn(function, inputs, loss).run
+        return _Memory(weights, targets, copies, run)
 
     def _stacked(self, batches: Sequence[Batch]) -> list[Tensor]:
         columns = zip(*(tensors_of(batch) for batch in batches), strict=True)
@@ -86,6 +118,42 @@ class Loop:
         return self._rows[name]
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """The tensors of a compiled step, which keep their places.
+
+    Attributes:
+        weights: the packed weights and their states.
+        varying: what differs from step to step.
+        same: the batch, where it is the same at every step.
+        run: takes so many steps and gives their losses, up to the first that is not finite.
+    """
+
+    weights: list[Tensor]
+    varying: list[Tensor]
+    same: list[Tensor]
+    run: Callable[[int, Sequence[Rows]], list[float]]
+
+
+class _InTurn:
+    """Calls the function for each step from Python, where its calls cannot be recorded."""
+
+    def __init__(self, function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], loss: Tensor) -> None:
+        self.function, self.inputs, self.loss = function, inputs, loss
+
+    def run(self, steps: int, inputs: Sequence[Rows]) -> list[float]:
+        """Take so many steps, each with its row of these inputs; ends after a loss that is not finite."""
+        losses: list[float] = []
+        for step in range(steps):
+            for one in inputs:
+                one.target.copy_(one.rows[step])
+            self.function(*self.inputs)
+            losses.append(self.loss.item())
+            if not self.loss.isfinite():
+                break
+        return losses
+
+
 def is_loopable(step: OneStep, batch: Batch) -> bool:
     """A step is a small, pure function of tensors, with one rule for all, and its draws are few normal numbers."""
     captured = step.captured
@@ -98,57 +166,26 @@ def is_loopable(step: OneStep, batch: Batch) -> bool:
     return small and (captured.noise is None or are_small_normals(captured.noise))
 
 
-def _looped(step: OneStep, same: bool) -> Callable[..., list[Tensor]]:
-    """A function that takes some steps, writes to what is carried, and gives the losses.
+def _stepping(step: OneStep, packed: PackedStep, vectors: int) -> Callable[..., list[Tensor]]:
+    """A function that takes a step, and writes the loss and the new vectors to where the old ones are.
 
-    Its arguments: how many steps; what is carried; what is held; the numbers of the objective, (S,) each; the draws of
-    a step in a row, (S, draws), if there are any; the rates, (S, groups); the tensors of the batches, (S, ...) each, or
-    (...) where all are the same.
+    Its arguments: the place of the loss; the packed vectors; what is held; the numbers of the objective; the draws of
+    the step in a row, if there are any; the rates, (groups,); the tensors of the batch.
     """
-    packed, carries = PackedStep(step), len(step.carried())
-    sizes = len(step.held()), len(step.captured.numbers), 1 if step.shapes else 0, 1
+    sizes = 1, vectors, len(step.held()), len(step.captured.numbers), 1 if step.shapes else 0, 1
 
-    def at(index: Tensor, given: Sequence[Tensor]) -> tuple[list[Tensor], Step]:
-        """What is held, and what one of the steps is given."""
-        held, numbers, noise, (rates,), batch = parted(given, sizes)
-        return held, Step(
-            [_row(number, index) for number in numbers],
-            batch if same else [_row(tensor, index) for tensor in batch],
-            [part for rows in noise for part in _split(_row(rows, index), step.shapes)],
-            list(_row(rates, index).unbind()),
-        )
+    def run(*tensors: Tensor) -> list[Tensor]:
+        (place,), vectors, held, numbers, noise, (rates,), batch = parted(tensors, sizes)
+        draws = [part for row in noise for part in _split(row, step.shapes)]
 
-    def run(count: Tensor, *tensors: Tensor) -> list[Tensor]:
-        carried, given = tensors[:carries], _apart(tensors[carries:])
-        weights = packed.pack(carried)
+        loss, after = packed.advanced(vectors, held, Step(numbers, batch, draws, list(rates.unbind())))
 
-        def goes_on(index: Tensor, finite: Tensor, _losses: Tensor, *others: Tensor) -> Tensor:
-            return (index < others[len(weights)]) & finite
-
-        def body(index: Tensor, _finite: Tensor, losses: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-            now, (_count, *given) = others[: len(weights)], others[len(weights) :]
-            held, step = at(index.reshape(1), given)
-            loss, after = packed.advanced(now, held, step)
-            losses = losses.index_copy(0, index.reshape(1), loss.double().reshape(1))
-            return index + 1, loss.isfinite(), losses, *after
-
-        losses = torch.full((MOST,), torch.nan, dtype=torch.float64, device=count.device)
-        first: Any = torch.zeros_like(count), torch.ones_like(count, dtype=torch.bool), losses, *weights
-        _, _, losses, *after = while_loop_op(goes_on, body, first, (count, *given))
-        packed.unpack(after, carried)
-        return [losses]
+        place.copy_(loss)
+        for old, new in zip(vectors, after, strict=True):
+            old.copy_(new)
+        return []
 
     return run
-
-
-def _apart(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors, those copied that share memory with an earlier one, which a loop of torch refuses."""
-    memory = [tensor.untyped_storage()._cdata for tensor in tensors]
-    return [tensor.clone() if memory[at] in memory[:at] else tensor for at, tensor in enumerate(tensors)]
-
-
-def _row(tensor: Tensor, at: Tensor) -> Tensor:
-    return tensor.index_select(0, at).reshape(tensor.shape[1:])
 
 
 def _split(row: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:

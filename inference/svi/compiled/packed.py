@@ -47,6 +47,11 @@ class PackedStep:
             for kind in kinds
         ]
 
+    def write(self, packed: Sequence[Tensor], carried: Sequence[Tensor]) -> None:
+        """Write weights and states into vectors that :meth:`pack` has made."""
+        for vector, values in zip(packed, self.pack(carried), strict=True):
+            vector.copy_(values)
+
     def unpack(self, packed: Sequence[Tensor], carried: Sequence[Tensor]) -> None:
         """Write the vectors back into what they were made of."""
         count = len(self.sizes)

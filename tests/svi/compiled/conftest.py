@@ -3,7 +3,7 @@
 import copy
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -16,27 +16,20 @@ from torch._inductor.exc import InvalidCxxCompiler
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrometer.inference.svi.compiled import build, loop
+from pyrometer.inference.svi.compiled import build
 from pyrometer.inference.svi.compiled.self_check import Plain
 from pyrometer.inference.svi.objective import as_objective
 from pyrometer.inference.svi.pair import Pair
 
 
-def as_written(function: Callable, options: Any) -> Callable:  # noqa: ARG001
-    return function
-
-
-def loop_in_python(condition: Callable, body: Callable, carried: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
-    while condition(*carried, *others):
-        carried = body(*carried, *others)
-    return carried
+def as_written(_options: Any) -> Callable:
+    return lambda function, _example: function
 
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is as in compiled steps, but operations are run one by one: seconds become milliseconds."""
     monkeypatch.setattr(build, "_compiler", as_written)
-    monkeypatch.setattr(loop, "while_loop_op", loop_in_python)
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_auto_says_why_it_takes_plain_steps_without_a_warning(monkeypatch):
 def test_without_a_working_compiler_the_graph_is_run_as_it_is(monkeypatch):
     """The optimizer is torch's own then; against plain steps."""
 
-    def broken(function, options):  # noqa: ARG001
+    def broken(options):  # noqa: ARG001
         raise RuntimeError("no g++ here\nand more")
 
     monkeypatch.setattr(build, "_compiler", broken)
@@ -165,7 +165,7 @@ def test_without_a_working_compiler_the_graph_is_run_as_it_is(monkeypatch):
 def test_a_compiler_that_fails_is_told_of_though_nobody_asked(monkeypatch):
     """It can be helped, and all of the training would be slower than need be."""
 
-    def broken(function, options):  # noqa: ARG001
+    def broken(options):  # noqa: ARG001
         raise RuntimeError("no g++ here")
 
     monkeypatch.setattr(build, "_compiler", broken)

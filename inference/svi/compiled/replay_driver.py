@@ -1,0 +1,101 @@
+"""The loop in C that makes recorded calls: built once for the numbers of arguments that kernels have, kept on disk."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+__all__ = ["Driver", "driver"]
+
+Driver = Callable[..., int]
+
+SOURCE = """\
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+typedef void *pointer;
+
+static inline int call(pointer function, pointer *a, int64_t count) {{
+    switch (count) {{
+        case 0: return reinterpret_cast<int (*)()>(function)();
+{cases}
+    }}
+    return 1;
+}}
+
+extern "C" int64_t replay(
+    int64_t steps, int64_t calls, pointer *functions, const int64_t *counts, pointer *arguments,
+    int64_t inputs, char **sources, char **targets, const int64_t *sizes, const int64_t *strides,
+    const double *loss, double *losses
+) {{
+    for (int64_t step = 0; step < steps; ++step) {{
+        for (int64_t input = 0; input < inputs; ++input)
+            std::memcpy(targets[input], sources[input] + step * strides[input], sizes[input]);
+        pointer *next = arguments;
+        for (int64_t index = 0; index < calls; ++index) {{
+            if (call(functions[index], next, counts[index])) return step;
+            next += counts[index];
+        }}
+        losses[step] = *loss;
+        if (!std::isfinite(*loss)) return step + 1;
+    }}
+    return steps;
+}}
+"""
+CASE = "        case {count}: reinterpret_cast<void (*)({types})>(function)({values}); return 0;"
+
+
+@functools.cache
+def _loaded(counts: tuple[int, ...]) -> Driver:
+    library = ctypes.CDLL(str(_built(_source(counts))))
+    library.replay.restype = ctypes.c_int64
+    library.replay.argtypes = [
+        *(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+        *(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+        *(ctypes.c_void_p, ctypes.c_void_p),
+    ]
+    return library.replay
+
+
+def driver(counts: Iterable[int]) -> Driver:
+    """The loop, for kernels that have so many arguments; a function without any gives an int, which is 0 if all is well.
+
+    Raises:
+        subprocess.CalledProcessError: the C++ compiler fails.
+    """
+    return _loaded(tuple(sorted({*counts} - {0})))
+
+
+def _source(counts: tuple[int, ...]) -> str:
+    cases = []
+    for count in counts:
+        types = ", ".join(["pointer"] * count)
+        values = ", ".join(f"a[{index}]" for index in range(count))
+        cases.append(CASE.format(count=count, types=types, values=values))
+    return SOURCE.format(cases="\n".join(cases))
+
+
+def _built(source: str) -> Path:
+    """The shared library of the source, in the folder where torch keeps compiled code."""
+    folder = Path(cache_dir()) / "pyrometer"
+    library = folder / f"replay_{hashlib.sha256(source.encode()).hexdigest()[:16]}.so"
+    if library.exists():
+        return library
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        code, result = Path(work) / "replay.cpp", Path(work) / "replay.so"
+        code.write_text(source)
+        command: list[Any] = [get_cpp_compiler(), "-O2", "-shared", "-fPIC", "-o", result, code]
+        subprocess.run(command, check=True, capture_output=True)
+        os.replace(result, library)  # noqa: PTH105 - whole, or not at all, for whoever builds it at the same time
+    return library
