@@ -27,7 +27,7 @@ def loop_in_python(condition, body, carried, others):
         carried = body(*carried, *others)
     return carried
 
-build._compiler, loop.while_loop_op = lambda function, options: function, loop_in_python
+build._compiler, loop.while_loop = lambda function, options: function, loop_in_python
 kills, epochs = 3, 60
 found = crashes.broken(Path("broken"), kills, seed=2, epochs=epochs)
 assert sum(found.values()) == kills, found

@@ -8,11 +8,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.optim import Optimizer
 
+from ...compiler.torch_internals import compile_graph, propagate_shapes, trace_shapes
 from ..data import Batch
 from ..pair import Pair
 from .capture import Capture, capture
@@ -104,7 +102,7 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     decompose(captured.graph)
     factor_linear(captured.graph)
     given = [torch.zeros((), dtype=torch.float64) for _ in numbers]
-    _propagate_shapes(captured.graph, [*captured.leaves, *captured.constants, *given, *tensors_of(batch)])
+    propagate_shapes(captured.graph, [*captured.leaves, *captured.constants, *given, *tensors_of(batch)])
     expand_late(captured.graph)
     drop_repeats(captured.graph)
     take_products(captured.graph, products)
@@ -114,11 +112,6 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     return captured
 
 
-def _propagate_shapes(graph: GraphModule, inputs: Sequence[Tensor]) -> None:
-    """Give every node the meta data of its result, also those that a pass has made."""
-    FakeTensorProp(graph).propagate(*(tensor.detach() for tensor in inputs))
-
-
 def _compiler(function: Callable[..., list[Tensor]], options: dict[str, Any]) -> Callable[..., list[Tensor]]:
     """The function, compiled when it is first called, for the shapes that it is then given."""
     ready: list[Any] = []
@@ -126,9 +119,9 @@ def _compiler(function: Callable[..., list[Tensor]], options: dict[str, Any]) ->
     def call(*inputs: Tensor) -> list[Tensor]:
         if not ready:
             # Torch's own way to a graph, dynamo, would look at all that the function reads before each call.
-            graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+            graph = trace_shapes(function, *inputs)
             with _errors_only(logging.getLogger("torch._inductor")):
-                ready.append(torch._inductor.compile(graph, list(inputs), options=options))
+                ready.append(compile_graph(graph, inputs, options))
         return ready[0](*inputs)
 
     return call

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.while_loop import while_loop_op
 
+from ...compiler.torch_internals import while_loop
 from ..data import Batch
 from .capture import is_random
 from .noise import are_small_normals, normal_rows
@@ -134,7 +134,7 @@ def _looped(step: OneStep, same: bool) -> Callable[..., list[Tensor]]:
 
         losses = torch.full((MOST,), torch.nan, dtype=torch.float64, device=count.device)
         first: Any = torch.zeros_like(count), torch.ones_like(count, dtype=torch.bool), losses, *weights
-        _, _, losses, *after = while_loop_op(goes_on, body, first, (count, *given))
+        _, _, losses, *after = while_loop(goes_on, body, first, (count, *given))
         packed.unpack(after, carried)
         return [losses]
 
