@@ -1,5 +1,6 @@
 """Torch's compiler of graphs: what of it is private, and the folders and the versions in which it works."""
 
 from .command_lines import spaces_allowed
+from .versions import too_old, untested
 
-__all__ = ["spaces_allowed"]
+__all__ = ["spaces_allowed", "too_old", "untested"]

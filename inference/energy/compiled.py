@@ -7,7 +7,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..compiler import spaces_allowed
+from ..compiler import spaces_allowed, too_old
 from ..compiler.torch_internals import trace
 from .hmc import Evaluate, Parts, parts_at
 
@@ -30,8 +30,12 @@ def compiled(components: Callable[[Tensor], tuple[Tensor, Tensor]], example: Ten
     another point.
 
     Raises:
-        NotCompiled: if tracing or compiling fails, or another point is given other numbers than without.
+        NotCompiled: if torch is too old, if tracing or compiling fails, or if another point is given other numbers
+            than without.
     """
+
+    if reason := too_old():
+        raise NotCompiled(reason)
 
     def evaluate(u: Tensor) -> tuple[Tensor, ...]:
         return tuple(parts_at(components, u))
