@@ -27,7 +27,8 @@ MOST_LINES = 400
 NAMELESS = {"base", "common", "helpers", "misc", "utils"}
 
 INFERENCE = {
-    *("inference", "inference.arviz_versions", "inference.energy", "inference.svi", "inference.diagnostics"),
+    *("inference", "inference.arviz_versions", "inference.compiler", "inference.energy", "inference.svi"),
+    "inference.diagnostics",
 }
 MAY_IMPORT = {
     "networks": set(),
@@ -36,8 +37,9 @@ MAY_IMPORT = {
     "guides": {"networks"},
     "inference": INFERENCE,
     "inference.arviz_versions": set(),
-    "inference.energy": {"inference.arviz_versions"},
-    "inference.svi": {"inference.energy"},
+    "inference.compiler": set(),
+    "inference.energy": {"inference.arviz_versions", "inference.compiler"},
+    "inference.svi": {"inference.compiler", "inference.energy"},
     "inference.diagnostics": {"inference.arviz_versions", "inference.energy", "inference.svi"},
     "recipes": {"networks", "data", "models", "guides"} | INFERENCE,
 }

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pyro
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ..compiler import spaces_allowed, too_old
+from ..compiler.torch_internals import trace
 from .hmc import Evaluate, Parts, parts_at
 
 __all__ = ["Compile", "NotCompiled", "compiled", "worthwhile"]
@@ -29,17 +30,21 @@ def compiled(components: Callable[[Tensor], tuple[Tensor, Tensor]], example: Ten
     another point.
 
     Raises:
-        NotCompiled: if tracing or compiling fails, or another point is given other numbers than without.
+        NotCompiled: if torch is too old, if tracing or compiling fails, or if another point is given other numbers
+            than without.
     """
+
+    if reason := too_old():
+        raise NotCompiled(reason)
 
     def evaluate(u: Tensor) -> tuple[Tensor, ...]:
         return tuple(parts_at(components, u))
 
     try:
         # A compilation that fails leaves torch's validation of distributions switched off; the block puts it back.
-        with torch.no_grad(), pyro.validation_enabled(False):
+        with torch.no_grad(), pyro.validation_enabled(False), spaces_allowed():
             evaluate(example)  # how draws are vectorised is found out by comparing values, which a trace has not
-            graph = make_fx(evaluate)(example)
+            graph = trace(evaluate, example)
             fast = torch.compile(graph, dynamic=False)
             # In the middle between neighbouring chains: as plausible as they are, and none of them.
             other = 0.5 * (example + example.roll(1, 0))

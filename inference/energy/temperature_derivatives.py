@@ -27,6 +27,6 @@ def value_slope_curvature(
 
     with warnings.catch_warnings():
         # The first forward derivative of a process makes torch import a file of its own that torch has deprecated.
-        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".*torch.jit.script")  # the category depends on the version
         first, second = jvp(with_slope, (betas,), (one,))  # pyright: ignore[reportAssignmentType]
     return first[0], first[1], second[1]

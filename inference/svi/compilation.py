@@ -1,9 +1,11 @@
 """Whether a training takes compiled steps: what was asked for, whether it pays, and what stands in the way."""
 
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+from ..compiler import too_old, untested
 from ..energy.compiled import COMPILING_SECONDS
 from .compiled import Engine
 from .compiled.products import faster_products
@@ -42,7 +44,11 @@ def decide_on_compiling(training: Training, compile: bool | str, asked: bool, lo
     training.compile, training.engine = bool(compile), _engine(training, asked) if compile else None
     if training.engine is None:
         return
-    if not alone:
+    if asked and (warning := untested()):
+        warnings.warn(f"fit is asked for compiled steps, and {warning}.", UserWarning, stacklevel=2)
+    if reason := too_old():
+        training.engine.refuse(reason)
+    elif not alone:
         training.engine.refuse("several processes take each step together")
     elif training.loss is not training.pair:
         training.engine.refuse('the precision of the training converts numbers on the way; "32-true" and "bf16" do not')

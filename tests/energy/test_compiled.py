@@ -1,7 +1,5 @@
 """Compiled transitions against the same ones as written."""
 
-import sys
-
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -27,9 +25,6 @@ def path_of(program):
     return bridge(land, prior_start(land), 1.7, "lebesgue")
 
 
-@pytest.mark.skipif(
-    " " in sys.prefix, reason="torch does not quote the paths of its compiler: an environment with a space"
-)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_compiled_path_gives_the_same_parts_at_other_points():
     path = path_of(model)

@@ -6,15 +6,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.optim import Optimizer
 
+from ...compiler import compile_at
+from ...compiler.torch_internals import propagate_shapes
 from ..data import Batch
 from ..pair import Pair
 from .capture import Capture, capture
 from .checks import check_by_nan
-from .compiler import compile_at
 from .decompositions import decompose
 from .factored_linear import factor_linear
 from .late_expansion import expand_late
@@ -105,7 +104,7 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     decompose(captured.graph)
     factor_linear(captured.graph)
     given = [torch.zeros((), dtype=torch.float64) for _ in numbers]
-    _propagate_shapes(captured.graph, [*captured.leaves, *captured.constants, *given, *tensors_of(batch)])
+    propagate_shapes(captured.graph, [*captured.leaves, *captured.constants, *given, *tensors_of(batch)])
     expand_late(captured.graph)
     drop_repeats(captured.graph)
     take_products(captured.graph, products)
@@ -113,11 +112,6 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     for node in captured.graph.graph.nodes:
         node.meta.clear()  # tensors and modes of the tracing, which a compiler would take for its own
     return captured
-
-
-def _propagate_shapes(graph: GraphModule, inputs: Sequence[Tensor]) -> None:
-    """Give every node the meta data of its result, also those that a pass has made."""
-    FakeTensorProp(graph).propagate(*(tensor.detach() for tensor in inputs))
 
 
 def _compiler(options: Options) -> Callable[[Callable, Sequence[Tensor]], Callable]:

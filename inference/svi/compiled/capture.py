@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from ...compiler.torch_internals import trace
 from ..data import Batch
 from ..pair import Pair
 from ..pair_checks import preserved_buffers
@@ -78,7 +78,7 @@ def capture(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Capture:
         return [loss.detach(), *[gradient.detach() for gradient in gradients if gradient is not None]]
 
     with preserved_random_state(), preserved_buffers([pair]), torch.enable_grad(), traceable(), noting_undone_draws():
-        graph = make_fx(evaluate, _error_on_data_dependent_ops=True)(*given, *[tensor.clone() for tensor in tensors])
+        graph = trace(evaluate, *given, *[tensor.clone() for tensor in tensors])
     leave_out_undone_draws(graph, {node for node in graph.graph.nodes if is_random(node)})
     fix_masks(graph)
     constants = _lift(graph, leaves)

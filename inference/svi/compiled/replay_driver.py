@@ -67,7 +67,7 @@ def _loaded(counts: tuple[int, ...]) -> Driver:
 
 
 def driver(counts: Iterable[int]) -> Driver:
-    """The loop, for kernels that have so many arguments; a function without any gives an int, which is 0 if all is well.
+    """The loop, for kernels that have so many arguments; what has none gives an int, which is not 0 where it fails.
 
     Raises:
         subprocess.CalledProcessError: the C++ compiler fails.

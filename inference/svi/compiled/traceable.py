@@ -11,8 +11,9 @@ import pyro
 import torch
 from pyro.infer.util import Dice
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.overrides import TorchFunctionMode
+
+from ...compiler.torch_internals import is_known, tracer
 
 __all__ = ["NotTraceable", "traceable"]
 
@@ -92,8 +93,5 @@ class _NoValues(TorchFunctionMode):
 
 def _is_literal(value: Tensor) -> bool:
     """The tensor is a constant of the program's source, as ``torch.tensor(3)`` is."""
-    mode = get_proxy_mode()
-    if mode is None:
-        return True
-    slot = get_proxy_slot(value, mode.tracer, None)
-    return slot is not None and slot.constant is not None
+    tracing = tracer()
+    return tracing is None or is_known(value, tracing)

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from ...compiler.torch_internals import tracer
 from .traceable import NotTraceable
 from .writes import written
 
@@ -77,5 +77,5 @@ def _writes_elsewhere(node: Node) -> bool:
 
 
 def _graph() -> Graph | None:
-    mode = get_proxy_mode()
-    return None if mode is None else mode.tracer.graph
+    tracing = tracer()
+    return None if tracing is None else tracing.graph
