@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from .accumulations import compiler_options
 from .hmc import Evaluate, Parts, parts_at
 
 __all__ = ["Compile", "NotCompiled", "compiled", "worthwhile"]
@@ -40,7 +41,7 @@ def compiled(components: Callable[[Tensor], tuple[Tensor, Tensor]], example: Ten
         with torch.no_grad(), pyro.validation_enabled(False):
             evaluate(example)  # how draws are vectorised is found out by comparing values, which a trace has not
             graph = make_fx(evaluate)(example)
-            fast = torch.compile(graph, dynamic=False)
+            fast = torch.compile(graph, dynamic=False, options=compiler_options())
             # In the middle between neighbouring chains: as plausible as they are, and none of them.
             other = 0.5 * (example + example.roll(1, 0))
             found, expected = fast(other), evaluate(other)

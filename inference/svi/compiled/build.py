@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from torch.optim import Optimizer
 
+from ...energy.accumulations import compiler_options
 from ..data import Batch
 from ..pair import Pair
 from .capture import Capture, capture
@@ -128,7 +129,7 @@ def _compiler(function: Callable[..., list[Tensor]], options: dict[str, Any]) ->
             # Torch's own way to a graph, dynamo, would look at all that the function reads before each call.
             graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
             with _errors_only(logging.getLogger("torch._inductor")):
-                ready.append(torch._inductor.compile(graph, list(inputs), options=options))
+                ready.append(torch._inductor.compile(graph, list(inputs), options={**options, **compiler_options()}))
         return ready[0](*inputs)
 
     return call
