@@ -59,7 +59,7 @@ def _in_a_loop(weight: Tensor, places: Tensor, values: Tensor) -> Tensor:
         new = 0.1 * total[places] + values.transpose(1, 2)
         return step + 1, torch.index_put(torch.zeros_like(total), [places], new, accumulate=True)
 
-    first = torch.zeros((), dtype=torch.int64), weight.detach().clone()
+    first: Any = torch.zeros((), dtype=torch.int64), weight.detach().clone()
     return while_loop_op(goes_on, body, first, (places, values.detach()))[1]
 
 
@@ -123,7 +123,9 @@ WINDOWS = {
         lambda x: F.max_pool2d(x.contiguous(memory_format=torch.channels_last), 3, 1), (IMAGE,)
     ),
     "max_pool3d": _of_image(F.max_pool3d, 3, 1),
-    "max_unpool2d": Program(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), ((3, 10, 18, 20),)),
+    "max_unpool2d": Program(
+        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), [2]), ((3, 10, 18, 20),)
+    ),
     "adaptive_max_pool2d": _of_image(F.adaptive_max_pool2d, (4, 5)),
     "adaptive_avg_pool2d": _of_image(F.adaptive_avg_pool2d, (4, 5)),
     "adaptive_avg_pool3d": _of_image(F.adaptive_avg_pool3d, (3, 4, 5)),
