@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .accumulations import compiler_options
 from .torch_internals import CompilerError, compile_graph, forget_vector_units, shapes_of, trace_shapes
 
 __all__ = ["compile_at"]
@@ -36,12 +37,13 @@ def compile_at(function: Function, example: Sequence[Tensor], options: dict[str,
     # Torch's own way to a graph, dynamo, would look at all that the function reads before each call.
     graph = trace_shapes(function, *shapes)
 
+    chosen = {**OPTIONS, **compiler_options(), **options}
     with _errors_only(logging.getLogger("torch._inductor")):
         try:
-            return compile_graph(graph, shapes, {**OPTIONS, **options})
+            return compile_graph(graph, shapes, chosen)
         except CompilerError:
             forget_vector_units()
-            return compile_graph(graph, shapes, {**OPTIONS, "cpp.vec_isa_ok": None, **options})
+            return compile_graph(graph, shapes, {**chosen, "cpp.vec_isa_ok": None})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..compiler import spaces_allowed, too_old
+from ..compiler.accumulations import compiler_options
 from ..compiler.torch_internals import trace
 from .hmc import Evaluate, Parts, parts_at
 
@@ -45,7 +46,7 @@ def compiled(components: Callable[[Tensor], tuple[Tensor, Tensor]], example: Ten
         with torch.no_grad(), pyro.validation_enabled(False), spaces_allowed():
             evaluate(example)  # how draws are vectorised is found out by comparing values, which a trace has not
             graph = trace(evaluate, example)
-            fast = torch.compile(graph, dynamic=False)
+            fast = torch.compile(graph, dynamic=False, options=compiler_options())
             # In the middle between neighbouring chains: as plausible as they are, and none of them.
             other = 0.5 * (example + example.roll(1, 0))
             found, expected = fast(other), evaluate(other)

@@ -13,6 +13,7 @@ from ..data import Batch
 from ..pair import Pair
 from ..pair_checks import preserved_buffers
 from ..random_state import preserved_random_state
+from .fixed_places import use_fixed_places
 from .masks import fix_masks
 from .rewriting import set_in_order, substitute
 from .signature import rebuilt, tensors_of
@@ -81,6 +82,7 @@ def capture(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Capture:
         graph = trace(evaluate, *given, *[tensor.clone() for tensor in tensors])
     leave_out_undone_draws(graph, {node for node in graph.graph.nodes if is_random(node)})
     fix_masks(graph)
+    use_fixed_places(graph)
     constants = _lift(graph, leaves)
     _tidy(graph)
     return Capture(graph, leaves, moved, constants, names)

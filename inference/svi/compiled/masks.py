@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, GraphModule, Interpreter, Node
+from torch.fx import Graph, GraphModule, Node
 
+from .fixed_values import add_fixed, fixed_value
 from .rewriting import graph_pass, substitute
 
 __all__ = ["choose_by_mask", "fix_masks"]
@@ -29,10 +30,8 @@ def fix_masks(module: GraphModule) -> int:
                 places.append(index)
                 continue
             for axis, place in enumerate(mask.nonzero(as_tuple=True)):
-                name = f"_place_{count}_{axis}"
-                module.register_buffer(name, place.clone())  # they are parts of one tensor
                 with graph.inserting_before(node):
-                    places.append(graph.get_attr(name))
+                    places.append(add_fixed(module, f"_place_{count}_{axis}", place))
             count += 1
         node.update_arg(1, places)
     return count
@@ -56,22 +55,7 @@ def choose_by_mask(module: GraphModule) -> int:
 
 
 def _constant_mask(module: GraphModule, index: Any) -> Tensor | None:
-    if not isinstance(index, Node) or not _is_mask(index):
-        return None
-    needed, waiting = set[Node](), [index]
-    while waiting:
-        node = waiting.pop()
-        if node.op == "placeholder" or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-            return None
-        if node.op == "get_attr" and not all(user.target is aten.lift_fresh_copy.default for user in node.users):
-            return None  # data of the program, which may be changed in place
-        needed.add(node)
-        waiting.extend(node.all_input_nodes)
-    run = Interpreter(module)
-    for node in module.graph.nodes:
-        if node in needed:
-            run.env[node] = run.run_node(node)
-    return run.env[index]
+    return fixed_value(module, index) if isinstance(index, Node) and _is_mask(index) else None
 
 
 def _choice(graph: Graph, target: Node, indices: list[Any], values: Node, accumulate: bool = False) -> Node | None:
