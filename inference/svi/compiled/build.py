@@ -30,7 +30,7 @@ from .signature import tensors_of
 from .single_step import SingleStep
 from .writes import drop_writes
 
-__all__ = ["Steps", "as_graph", "compiled"]
+__all__ = ["Steps", "as_graph", "compile_function", "compiled", "graph_of_loss"]
 
 OPTIONS = {"fallback_random": True, "cpp_wrapper": True}
 """Torch's own random operations, so that a seed means the same; and no Python between the compiled parts."""
@@ -94,6 +94,16 @@ def compiled(
 def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products = "torch") -> Steps:
     """Steps that are run as a graph without a compiler, with torch's own optimizer beside it."""
     return SingleStep(one_step(_improved(pair, batch, numbers, products), None), lambda function: function)
+
+
+def graph_of_loss(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products = "torch") -> Capture:
+    """The improved graph of loss and gradient, of which others make steps."""
+    return _improved(pair, batch, numbers, products)
+
+
+def compile_function(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    """The function, compiled when it is first called as a single step is."""
+    return _compiler(function, options=OPTIONS)
 
 
 def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products) -> Capture:
