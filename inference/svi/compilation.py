@@ -1,5 +1,6 @@
 """Whether a training takes compiled steps: what was asked for, whether it pays, and what stands in the way."""
 
+import functools
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -8,9 +9,11 @@ from typing import Any
 from ..compiler import too_old, untested
 from ..energy.compiled import COMPILING_SECONDS
 from .compiled import Engine
-from .compiled.products import faster_products
+from .compiled.products import Products, faster_products
 from .compiled.self_check import Plain
+from .compiled.shared_engine import SharedEngine
 from .data import Batch
+from .parallel import ParallelTraining
 from .training import Training
 
 __all__ = ["check_compile", "decide_on_compiling", "worthwhile"]
@@ -38,20 +41,17 @@ def decide_on_compiling(training: Training, compile: bool | str, asked: bool, lo
         asked: whether this call has asked for compiled steps, so that a refusal is a warning.
         loss_seconds: what an evaluation of the loss took.
     """
-    alone = training.fabric.world_size == 1
     if compile == "auto":
-        compile = alone and worthwhile(STEP_PER_LOSS * loss_seconds, training.total)
+        compile = worthwhile(STEP_PER_LOSS * training.own_seconds(loss_seconds), training.total)
     training.compile, training.engine = bool(compile), _engine(training, asked) if compile else None
     if training.engine is None:
         return
+
     if asked and (warning := untested()):
         warnings.warn(f"fit is asked for compiled steps, and {warning}.", UserWarning, stacklevel=2)
-    if reason := too_old():
-        training.engine.refuse(reason)
-    elif not alone:
-        training.engine.refuse("several processes take each step together")
-    elif training.loss is not training.pair:
-        training.engine.refuse('the precision of the training converts numbers on the way; "32-true" and "bf16" do not')
+    hindrance = too_old() or training.hindrance()
+    if hindrance is not None:
+        training.engine.refuse(hindrance)
 
 
 def worthwhile(step_seconds: float, steps: int | None) -> bool:
@@ -68,10 +68,16 @@ def _engine(training: Training, asked: bool) -> Engine:
         training.optimizer.step()
         return value
 
-    rounded = training.products is not nullcontext
-    return Engine(
-        Plain(training.pair, training.optimizer, plain),
-        "bf16" if rounded else faster_products(),
+    rounded, kind = training.products is not nullcontext, Engine
+    faster: Products = "bf16"
+    if isinstance(training, ParallelTraining):
+        kind = functools.partial(SharedEngine, training.processes, training.weight)
+        faster = training.processes.told(faster_products)
+    elif not rounded:
+        faster = faster_products()
+    return kind(
+        plain=Plain(training.pair, training.optimizer, plain),
+        products="bf16" if rounded else faster,
         repeats=training.batches.steps == 1 and training.batches.ahead,
         tolerance=ROUNDED_TOLERANCE if rounded else TOLERANCE,
         asked=asked,

@@ -8,15 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from .additivity import stands_for_all_data
+from .compiled.build import Steps
+from .compiled.shared_step import SharedStep
 from .data import Batch
 from .messages import told_error
 from .pair import Pair
 from .processes import Processes
 from .random_state import noise_state, set_random_state
 from .run import Row, RunDirectory
-from .sharding import Share
+from .sharding import Share, share
 from .shared_normalisation import SharedNormalisation
-from .training import Training
+from .training import CONVERTED, Evaluate, Training
 
 __all__ = ["ParallelTraining", "together"]
 
@@ -54,6 +56,20 @@ class ParallelTraining(Training):
     def _obey_interrupts(self) -> None:
         """All stop together, at the sum of their losses."""
 
+    def hindrance(self) -> str | None:
+        """What stands in the way of compiled steps: also that processes would have to meet within a graph."""
+        if self.processes.device.type != "cpu":
+            return "several processes take compiled steps on CPUs alone"
+        if self.normalisation.layers:
+            return "a network normalises over the rows of all processes, which meet for it before there is a loss"
+        return None if self.own_loss is self.pair else CONVERTED
+
+    def own_seconds(self, seconds: float) -> float:
+        """By the rows of the first process, whose share is the largest; of the handlers' time each has all."""
+        whole = self.batches.samples()[0]
+        fraction = share(whole, 0, self.processes.count).fraction
+        return self.processes.told(lambda: seconds * fraction)
+
     def state(self) -> dict[str, Any]:
         """What the rest of the training depends on, with the random state of every process."""
         state = super().state()
@@ -67,37 +83,67 @@ class ParallelTraining(Training):
         own = states[rank] if rank < len(states) else noise_state(self.seed, rank, state["step"])
         super().load({**state, "random": own})
 
+    def _epochs_ahead(self) -> int:
+        return 1  # by the clock of a process more might be taken, which is another in each
+
     def _is_due(self, seconds: float) -> bool:
         return super()._is_due(self.processes.gathered_numbers(seconds)[0].item())  # one clock for all
 
-    def _gradient(self, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
-        value, error = 0.0, None
+    def _take(self, group: list[Batch], steps: Steps | None, number: int) -> tuple[list[float], list[float]]:
+        if steps is None:
+            return super()._take(group, steps, number)
+        assert isinstance(steps, SharedStep)
+        numbers, rates = self._numbers(0), self._rates(0, steps)
+        value, error = self._attempt(steps.gradient, group[0], numbers, number)
+        total = steps.exchange.total(value, error or self._interrupt())
+        steps.update(rates)
+        if steps.step.groups is None:
+            self.optimizer.step()
+        return [total], [rates[0]]
+
+    def _gradient(self, evaluate: Evaluate, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
+        value, error = self._attempt(evaluate, batch, numbers, number)
+        total = self.processes.total(value, error or self._interrupt())
+        self.processes.sum_gradients(self.parameters)
+        return total
+
+    def _attempt(
+        self, evaluate: Evaluate, batch: Batch, numbers: Mapping[str, float], number: int
+    ) -> tuple[float, BaseException | None]:
+        """The loss of this share and no error; or an error, which all are to be told of, since they would wait."""
         self.first_look = True
         try:
             self._check_normalised(batch)
-            if _fraction(batch) > 0:
-                value = super()._gradient(batch, numbers, number)
-            else:
-                self.optimizer.zero_grad()
-        except BaseException as raised:  # or the others would wait for ever
+            return super()._gradient(evaluate, batch, numbers, number), None
+        except BaseException as raised:
             told = told_error(raised)
             if told is not None:  # to all of them
                 raise told from None
-            error = raised
-        # Such a loss has gradients before it can be weighted.
-        weight = self._weight(batch) if self.pair.objective.accumulates else 1.0
-        total = self.processes.total(weight * value, error or self._interrupt())
-        self.processes.sum_gradients(self.parameters, weight)
-        return total
+            return 0.0, raised
+
+    def plain_loss(self, batch: Batch, numbers: Mapping[str, float]) -> float:
+        """The part that a share has in the loss of the batch; its gradient is left in the parameters."""
+        if _fraction(batch) == 0:
+            self.optimizer.zero_grad()
+            return 0.0
+        value = super().plain_loss(batch, numbers)
+        if not self.pair.objective.accumulates:
+            return value
+        weight = self.weight(batch)  # such a loss has gradients before it can be weighted
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad *= weight
+        return weight * value
 
     def _shared_loss(self, batch: Batch, numbers: Mapping[str, float]) -> Tensor:
         # When a loss that is not finite is looked into, the other processes are elsewhere.
         look, self.first_look = self.first_look, False
         with self.normalisation.over_all_rows(look):
             loss = self.own_loss(dict(batch), numbers)  # Fabric makes another of its type to convert it
-        return loss if self.pair.objective.accumulates else self._weight(batch) * loss
+        return loss if self.pair.objective.accumulates else self.weight(batch) * loss
 
-    def _weight(self, batch: Batch) -> float:
+    def weight(self, batch: Batch) -> float:
+        """That of the loss of a share in the loss of the batch."""
         return _fraction(batch) if self.weighted else 1.0
 
     def _check_normalised(self, batch: Batch) -> None:

@@ -138,12 +138,16 @@ class Processes:
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
         value = value.detach().clone(memory_format=torch.contiguous_format)
-        with self._connected():
-            dist.all_reduce(value)
+        self.add_up(value)
         return value
 
-    def sum_gradients(self, parameters: Sequence[Tensor], weight: float = 1.0) -> None:
-        """Replace each gradient by the sum over all processes of ``weight`` times theirs.
+    def add_up(self, value: Tensor) -> None:
+        """Replace a tensor by its sum over all processes."""
+        with self._connected():
+            dist.all_reduce(value)
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Replace each gradient by its sum over all processes.
 
         A parameter without a gradient counts as one whose gradient is zero, unless it has none in any process.
         """
@@ -151,18 +155,17 @@ class Processes:
         for parameter in parameters:
             groups.setdefault((parameter.dtype, parameter.device), []).append(parameter)
         for group in groups.values():
-            self._sum_gradients(group, weight)
+            self._sum_gradients(group)
 
-    def _sum_gradients(self, group: list[Tensor], weight: float) -> None:
+    def _sum_gradients(self, group: list[Tensor]) -> None:
         gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in group]
         if any(gradient.layout != torch.strided for gradient in gradients):
             raise TypeError(
                 "gradients must be dense to be summed over processes: leave out nn.Embedding's sparse=True."
             )
         present = gradients[0].new_tensor([leaf.grad is not None for leaf in group])
-        flat = torch.cat([*(weight * gradient.reshape(-1) for gradient in gradients), present])
-        with self._connected():
-            dist.all_reduce(flat)
+        flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), present])
+        self.add_up(flat)
         *sums, present = flat.split([*(leaf.numel() for leaf in group), len(group)])
         for leaf, total, there in zip(group, sums, present.tolist(), strict=True):
             if there:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .batches import Batches, LoaderBatches
+from .compiled.signature import signature
 from .data import Batch, parts, row_count
 from .processes import Processes
 
@@ -20,11 +21,12 @@ class Share(dict[str, Any]):
     Attributes:
         whole: rows of the whole batch, or of its leading stream.
         fraction: the part of them that this is.
+        kind: names, shapes and types of the whole batch, the same in all processes.
     """
 
-    def __init__(self, batch: Batch, whole: int, fraction: float) -> None:
+    def __init__(self, batch: Batch, whole: int, fraction: float, kind: str) -> None:
         super().__init__(batch)
-        self.whole, self.fraction = whole, fraction
+        self.whole, self.fraction, self.kind = whole, fraction, kind
 
 
 def share(batch: Batch, rank: int, count: int, whole: int | None = None) -> Share:
@@ -58,7 +60,8 @@ def share(batch: Batch, rank: int, count: int, whole: int | None = None) -> Shar
     shares = {
         source: {name: tensor[slices[source]] for name, tensor in part.items()} for source, part in sources.items()
     }
-    return Share(shares if sources is batch else shares["data"], whole or row_count(sources[first]), fraction)
+    own = shares if sources is batch else shares["data"]
+    return Share(own, whole or row_count(sources[first]), fraction, signature(batch))
 
 
 class SharedBatches:

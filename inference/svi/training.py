@@ -28,6 +28,10 @@ from .run import Row, RunDirectory
 __all__ = ["Training"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 1.0
+CONVERTED = 'the precision of the training converts numbers on the way; "32-true" and "bf16" do not'
+
+Evaluate = Callable[[Batch, Mapping[str, float]], float]
+"""A batch and the objective's numbers to the loss."""
 
 
 @dataclass
@@ -85,6 +89,14 @@ class Training:
     def uses_progress(self) -> bool:
         """Something depends on how much of the training is done, and so on its length."""
         return self.schedule is not None or self.pair.objective.uses_progress
+
+    def hindrance(self) -> str | None:
+        """What stands in the way of compiled steps, whatever the programs are."""
+        return None if self.loss is self.pair else CONVERTED
+
+    def own_seconds(self, seconds: float) -> float:
+        """Of the time that the loss of a whole batch takes, this process's."""
+        return seconds
 
     @property
     def how(self) -> str:
@@ -186,6 +198,8 @@ class Training:
         self.epoch += 1
         row: Row = {"epoch": self.epoch, "steps": self.step, "loss": loss, "rate": rate}
         self.history.append({**row, **self._metrics(row)})
+        if self.engine is not None and self.on_epoch is not None:
+            self.engine.doubt()
 
     def _epochs_ahead(self) -> int:
         """How many epochs of one step may be taken before anybody looks."""
@@ -236,14 +250,15 @@ class Training:
         return losses, [rate[0] for rate in rates]
 
     def _step(self, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
-        value = self._gradient(batch, numbers, number)
+        value = self._gradient(self.plain_loss, batch, numbers, number)
         self.optimizer.step()
         return value
 
-    def _gradient(self, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
+    def _gradient(self, evaluate: Evaluate, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
+        """The loss of a batch, which is finite; whatever evaluates it leaves its gradient somewhere."""
         before = [generator.get_state() for generator in self.generators]
         try:
-            value = self.plain_loss(batch, numbers)
+            value = evaluate(batch, numbers)
         except (ArithmeticError, RuntimeError, ValueError):
             # Some programs fail before there is a loss, for example where they draw from NaN probabilities.
             if self.pair.non_finite() is None:
@@ -302,8 +317,6 @@ class Training:
         with preserved_random_state(), torch.no_grad():
             metrics = self.on_epoch(*self.pair.programs)
         self.pair.train()
-        if self.engine is not None:
-            self.engine.doubt()
         if not isinstance(metrics, Mapping) or row.keys() & metrics.keys():
             raise ValueError(
                 f"on_epoch must give a dict of numbers with names other than {list(row)}, got {metrics!r}."

@@ -100,7 +100,7 @@ class Digits(nn.Module):
             if not self.guide or digit is None:
                 logits = self.digit(x) if self.guide else torch.zeros(3)
                 digit = pyro.sample("digit", dist.Categorical(logits=logits), obs=digit)
-            one_hot = nn.functional.one_hot(digit, 3).float()
+            one_hot = torch.eye(3)[digit]
             if self.guide:
                 pyro.sample("style", dist.Delta(self.style(joined(x, one_hot)), event_dim=1))
             else:

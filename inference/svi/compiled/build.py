@@ -27,9 +27,10 @@ from .signature import tensors_of
 from .single_step import SingleStep
 from .writes import drop_writes
 
-__all__ = ["Steps", "as_graph", "compiled"]
+__all__ = ["Steps", "as_graph", "compile_function", "compiled", "graph_of_loss"]
 
 Options = dict[str, Any]
+Function = Callable[..., list[Tensor]]
 
 IN_STEPS: Options = {"cpp_wrapper": True}
 """No Python between the compiled parts."""
@@ -88,12 +89,29 @@ def compiled(
     step = one_step(_improved(pair, batch, numbers, products), optimizer)
     if is_loopable(step, batch):
         return Loop(step, _compiler(IN_LOOPS), repeats)
-    return SingleStep(step, _compiler(IN_STEPS))
+    return SingleStep(step, compile_function)
 
 
 def as_graph(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products = "torch") -> Steps:
     """Steps that are run as a graph without a compiler, with torch's own optimizer beside it."""
-    return SingleStep(one_step(_improved(pair, batch, numbers, products), None), lambda function, _example: function)
+    return SingleStep(one_step(_improved(pair, batch, numbers, products), None), lambda function: function)
+
+
+def graph_of_loss(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products = "torch") -> Capture:
+    """The improved graph of loss and gradient, of which others make steps."""
+    return _improved(pair, batch, numbers, products)
+
+
+def compile_function(function: Function) -> Function:
+    """The function, compiled as a single step is, when it is first called."""
+    ready: list[Function] = []
+
+    def call(*inputs: Tensor) -> list[Tensor]:
+        if not ready:
+            ready.append(_compiler(IN_STEPS)(function, inputs))
+        return ready[0](*inputs)
+
+    return call
 
 
 def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: Products) -> Capture:
@@ -114,5 +132,5 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     return captured
 
 
-def _compiler(options: Options) -> Callable[[Callable, Sequence[Tensor]], Callable]:
+def _compiler(options: Options) -> Callable[[Function, Sequence[Tensor]], Function]:
     return functools.partial(compile_at, options=options)

@@ -59,7 +59,7 @@ class Engine:
         self._since_check += 1
         if self._last is not None and self._last[0] is batch and not self._doubted:
             return self._last[1]
-        key = signature(batch)
+        key = self._key(batch)
         if key not in self.graphs:
             self.seen[key] = self.seen.get(key, 0) + 1
             if not self._is_due(key):
@@ -76,7 +76,7 @@ class Engine:
 
         Where parameters have been moved in memory graphs are made anew.
         """
-        if not all(steps.step.is_in_place() for steps in self.graphs.values() if steps is not None):
+        if not self._is_in_place():
             self.graphs, self._last = {}, None
         self._doubted = self._since_check >= STEPS_BETWEEN_CHECKS
 
@@ -98,6 +98,12 @@ class Engine:
         """Take plain steps, and say why."""
         self.refused = reason
         self._say(f"plain steps, since {reason}")
+
+    def _key(self, batch: Batch) -> str:
+        return signature(batch)
+
+    def _is_in_place(self) -> bool:
+        return all(steps.step.is_in_place() for steps in self.graphs.values() if steps is not None)
 
     def _is_due(self, key: str) -> bool:
         if self.refused:

@@ -16,7 +16,7 @@ from ..random_state import preserved_random_state
 from .build import Steps
 from .update_rule import next_rates
 
-__all__ = ["Incomparable", "Mismatch", "Plain", "self_check"]
+__all__ = ["Incomparable", "Mismatch", "Plain", "self_check", "undone"]
 
 SEEDS = (20, 21)
 NUDGE = 10
@@ -81,14 +81,14 @@ def self_check(plain: Plain, steps: Steps, batch: Batch, numbers: Mapping[str, f
 
     moving = steps.step.captured.moving
     constants = steps.step.captured.constants
-    with _undone(pair, optimizer, constants):
+    with undone(pair, optimizer, constants):
         before = [leaf.detach().clone() for leaf in moving]
         expected = [_taken(pair, moving, plain_step, batch, numbers, seed) for seed in SEEDS]
-    with _undone(pair, optimizer, constants):
+    with undone(pair, optimizer, constants):
         _nudge(moving)
         nudged = [leaf.detach().clone() for leaf in moving]
         again = [_taken(pair, moving, plain_step, batch, numbers, seed) for seed in SEEDS]
-    with _undone(pair, optimizer, constants):
+    with undone(pair, optimizer, constants):
         found = [_taken(pair, moving, fast, batch, numbers, seed) for seed in SEEDS]
     for a, b in zip(found, expected, strict=True):
         if not abs(a.loss - b.loss) <= tolerance * (1 + abs(b.loss)):
@@ -138,7 +138,7 @@ def _taken(
 
 
 @contextmanager
-def _undone(pair: Pair, optimizer: Optimizer, constants: list[Tensor]) -> Iterator[None]:
+def undone(pair: Pair, optimizer: Optimizer, constants: list[Tensor]) -> Iterator[None]:
     """Whatever steps are taken inside, afterwards all is as it was; tensors keep their places in memory."""
     tensors = [*pair.leaves().values(), *pair.buffers(), *constants]
     kept = [tensor.detach().clone() for tensor in tensors]

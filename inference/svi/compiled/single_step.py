@@ -18,15 +18,15 @@ class SingleStep:
 
     Args:
         step: what a step does; with its optimizer, or else gradients are left in the parameters.
-        compiler: of a function of tensors, for the shapes of an example.
+        compiler: of a function of tensors.
     """
 
     most = 1
 
-    def __init__(self, step: OneStep, compiler: Callable[[Callable, Sequence[Tensor]], Callable]) -> None:
-        self.step, self.compiler = step, compiler
+    def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable]) -> None:
+        self.step = step
         self.read = [*step.carried(), *step.held()]
-        self.function: Callable[..., list[Tensor]] | None = None
+        self.function = compiler(_stepping(step))
 
     def draw(self, steps: int) -> list[list[Tensor]]:
         """The noise of so many steps."""
@@ -45,8 +45,6 @@ class SingleStep:
             *tensors_of(batches[0]),
         ]
         with torch.no_grad():
-            if self.function is None:
-                self.function = self.compiler(_stepping(self.step), [*self.read, *given])
             loss, *gradients = self.function(*self.read, *given)
         if self.step.groups is None:
             _leave(gradients, captured)

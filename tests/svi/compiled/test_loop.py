@@ -32,7 +32,7 @@ def test_a_call_of_many_steps_is_many_calls_of_one(plain, batch):
     one, other = plain(), plain()
     batches = [{"y": batch["y"] + shift} for shift in (0.0, 1.0, -2.0, 0.5, 3.0)]
     loop = compiled(one.pair, one.optimizer, batch, {}, repeats=False)
-    single = SingleStep(_stepping(other, batch), lambda function, _example: function)
+    single = SingleStep(_stepping(other, batch), lambda function: function)
     assert isinstance(loop, Loop)
     torch.manual_seed(5)
     losses, state = loop(batches, *numbers(5)), torch.get_rng_state()
