@@ -2,6 +2,7 @@
 
 from .command_lines import spaces_allowed
 from .compile_at import compile_at
+from .rehearsal import UnsafeCodeError
 from .versions import too_old, untested
 
-__all__ = ["compile_at", "spaces_allowed", "too_old", "untested"]
+__all__ = ["UnsafeCodeError", "compile_at", "spaces_allowed", "too_old", "untested"]

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .accumulations import compiler_options
+from .rehearsal import rehearse
 from .torch_internals import CompilerError, compile_graph, forget_vector_units, shapes_of, trace_shapes
 
 __all__ = ["compile_at"]
@@ -32,6 +33,9 @@ def compile_at(function: Function, example: Sequence[Tensor], options: dict[str,
             no numbers.
         example: what it is called with later.
         options: of torch's inductor, beside ours.
+
+    Raises:
+        UnsafeCodeError: the compiled code has ended the process in which it was tried on copies of the example.
     """
     shapes = shapes_of(example)
     # Torch's own way to a graph, dynamo, would look at all that the function reads before each call.
@@ -40,10 +44,13 @@ def compile_at(function: Function, example: Sequence[Tensor], options: dict[str,
     chosen = {**OPTIONS, **compiler_options(), **options}
     with _errors_only(logging.getLogger("torch._inductor")):
         try:
-            return compile_graph(graph, shapes, chosen)
+            compiled = compile_graph(graph, shapes, chosen)
         except CompilerError:
             forget_vector_units()
-            return compile_graph(graph, shapes, {**chosen, "cpp.vec_isa_ok": None})
+            compiled = compile_graph(graph, shapes, {**chosen, "cpp.vec_isa_ok": None})
+
+    rehearse(compiled, example)
+    return compiled
 
 
 @contextmanager

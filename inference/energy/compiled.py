@@ -7,8 +7,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from ..compiler import spaces_allowed, too_old
-from ..compiler.accumulations import compiler_options
+from ..compiler import compile_at, too_old
 from ..compiler.torch_internals import trace
 from .hmc import Evaluate, Parts, parts_at
 
@@ -43,10 +42,10 @@ def compiled(components: Callable[[Tensor], tuple[Tensor, Tensor]], example: Ten
 
     try:
         # A compilation that fails leaves torch's validation of distributions switched off; the block puts it back.
-        with torch.no_grad(), pyro.validation_enabled(False), spaces_allowed():
+        with torch.no_grad(), pyro.validation_enabled(False):
             evaluate(example)  # how draws are vectorised is found out by comparing values, which a trace has not
             graph = trace(evaluate, example)
-            fast = torch.compile(graph, dynamic=False, options=compiler_options())
+            fast = compile_at(graph, [example], {})
             # In the middle between neighbouring chains: as plausible as they are, and none of them.
             other = 0.5 * (example + example.roll(1, 0))
             found, expected = fast(other), evaluate(other)

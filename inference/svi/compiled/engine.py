@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro
 
+from ...compiler import UnsafeCodeError
 from ..data import Batch
 from .build import Steps, as_graph, compiled
 from .products import Products
@@ -130,7 +131,7 @@ class Engine:
             warnings.simplefilter("ignore")  # of torch's compiler, about itself
             try:
                 steps, how = self._checked(self._compiled(batch, numbers), batch, numbers), "compiled"
-            except (NotTraceable, Mismatch) as error:
+            except (NotTraceable, Mismatch, UnsafeCodeError) as error:
                 steps, how = None, f"plain steps, since {error}"
             except Exception as error:
                 steps, how = self._without_compiler(error, batch, numbers)

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from torch.fx import Graph, GraphModule
 
+from ...compiler import UnsafeCodeError
 from ..data import Batch
 from ..exchange import Exchange, make_exchange
 from ..processes import Processes
@@ -110,7 +111,7 @@ def _is_empty(batch: Batch) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Mismatch | NotTraceable):
+    if isinstance(error, Mismatch | NotTraceable | UnsafeCodeError):
         return str(error)
     first = (str(error).splitlines() or [""])[0]
     return f"the step cannot be captured or compiled ({type(error).__name__}: {first})"
