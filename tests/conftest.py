@@ -42,6 +42,18 @@ def figures_closed() -> Iterator[None]:
     pyplot.close("all")
 
 
+@pytest.fixture
+def compiler() -> None:
+    """The test needs torch's own compiler, and with it one of C++."""
+    from torch._inductor.cpp_builder import get_cpp_compiler  # here, since few tests do, and the import takes seconds
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        pytest.skip("no C++ compiler is there")
+
+
 @contextmanager
 def nothing_left_behind() -> Iterator[None]:
     """Fails where the block fills Pyro's store or changes a global setting of torch, NumPy or Pyro."""

@@ -1,6 +1,7 @@
 """A function of tensors in, machine code for the shapes of one example out."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +43,8 @@ def compile_at(function: Function, example: Sequence[Tensor], options: dict[str,
     graph = trace_shapes(function, *shapes)
 
     chosen = {**OPTIONS, **compiler_options(), **options}
-    with _errors_only(logging.getLogger("torch._inductor")):
+    with _errors_only(logging.getLogger("torch._inductor")), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parts of torch that the compiler imports
         try:
             compiled = compile_graph(graph, shapes, chosen)
         except CompilerError:

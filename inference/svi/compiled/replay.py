@@ -94,12 +94,12 @@ class Replay:
     def _recorded(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> list[_Call]:
         with torch.no_grad():
             modules = _generated_modules(function, inputs)
+            if not modules:
+                raise NotReplayable("no code that torch's compiler has generated was seen to run")
             calls: list[_Call] = []
             with _kernels_noted(modules, calls, self._kept), _Operations(self, calls):
                 self._kept.append(function(*inputs))
 
-        if not calls:
-            raise NotReplayable("no call of a kernel was seen")
         return calls
 
     def note(self, calls: list[_Call], again: Callable[[], None]) -> None:

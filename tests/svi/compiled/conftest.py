@@ -10,8 +10,6 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -29,15 +27,6 @@ def as_written(_options: Any) -> Callable:
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is as in compiled steps, but operations are run one by one: seconds become milliseconds."""
     monkeypatch.setattr(build, "_compiler", as_written)
-
-
-@pytest.fixture
-def compiler() -> None:
-    """The test needs torch's own compiler, and with it one of C++."""
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        pytest.skip("no C++ compiler is there")
 
 
 ADAM = functools.partial(torch.optim.Adam, lr=0.05)
