@@ -28,6 +28,8 @@ from .products import Products, take_products
 from .repeats import drop_repeats
 from .signature import tensors_of
 from .single_step import SingleStep
+from .traceable import NotTraceable
+from .unknown_shapes import unknown_shape
 from .writes import drop_writes
 
 __all__ = ["Steps", "as_graph", "compiled"]
@@ -100,6 +102,8 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     captured = capture(pair, batch, numbers)
     drop_writes(captured.graph)
     choose_by_mask(captured.graph)
+    if reason := unknown_shape(captured.graph):
+        raise NotTraceable(reason)
     check_by_nan(captured.graph)
     decompose(captured.graph)
     factor_linear(captured.graph)
