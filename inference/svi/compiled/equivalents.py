@@ -69,9 +69,7 @@ def _has_classes(args: Any, kwargs: Any) -> bool:
 
 def _has_tensors(args: Any, kwargs: Any) -> bool:
     data = args[0] if args else kwargs.get("data")
-    return isinstance(data, list | tuple) and any(
-        isinstance(one, Tensor) or _has_tensors((one,), {}) for one in data
-    )
+    return isinstance(data, list | tuple) and any(isinstance(one, Tensor) or _has_tensors((one,), {}) for one in data)
 
 
 def _has_one_number(args: Any, _kwargs: Any) -> bool:

@@ -19,6 +19,7 @@ from .value_reads import NotTraceable, ValueReads
 
 __all__ = ["NotTraceable", "traceable"]
 
+
 @contextmanager
 def traceable() -> Iterator[None]:
     """A block in which the loss of a pair can be traced, and means the same.
