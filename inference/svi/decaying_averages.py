@@ -1,4 +1,4 @@
-"""What a score-function term remembers of earlier steps: the decaying averages of a cost, which Pyro keeps in its store.
+"""What a score-function term remembers of earlier steps: decaying averages of a cost, which Pyro keeps in its store.
 
 Pyro puts a new tensor into the store at each step. Here it writes into the one that is there, so that a trial step can
 be undone, a checkpoint has the average, and a graph of the step reads and writes it.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro
 
+from ...energy.user_code import warn_caller
 from ..data import Batch
 from .build import Steps, as_graph, compiled
 from .products import Products
@@ -115,7 +116,7 @@ class Engine:
         except Mismatch as error:
             self.refused = f"the program has changed since it was compiled: {error}"
             self.graphs, self._last = {}, None
-            warnings.warn(f"fit takes plain steps from now on: {self.refused}.", UserWarning, stacklevel=2)
+            warn_caller(f"fit takes plain steps from now on: {self.refused}.")
 
     def _built(self, batch: Batch, numbers: Mapping[str, float]) -> Steps | None:
         began, optimizer = time.perf_counter(), self.plain.optimizer
@@ -158,7 +159,7 @@ class Engine:
 
     def _say(self, reason: str, whoever_asked: bool = False) -> None:
         if self.asked or whoever_asked:
-            warnings.warn(f"fit takes {reason}.", UserWarning, stacklevel=2)
+            warn_caller(f"fit takes {reason}.")
 
 
 def _replace(state: dict[str, Any], by: dict[str, Any]) -> None:

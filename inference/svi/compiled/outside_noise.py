@@ -1,7 +1,6 @@
 """Random numbers that are not torch's, as numpy's: a graph would have those of its tracing for ever."""
 
 import gc
-import pickle
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ...energy.user_code import is_user_module
 from .traceable import NotTraceable
-from .user_line import is_user_module
 
 __all__ = ["OutsideNoise", "without_outside_noise"]
 
@@ -82,9 +81,9 @@ class OutsideNoise:
         own = ["numpy" if isinstance(one, KINDS[1:]) else "Python's random" for one in self.generators]
         return ["Python's random", "numpy", *own]
 
-    def _now(self) -> list[bytes]:
+    def _now(self) -> list[str]:
         globals_ = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global generator is meant
-        return [*map(pickle.dumps, globals_), *(pickle.dumps(_state(one)) for one in self.generators)]
+        return [repr(state) for state in (*globals_, *map(_state, self.generators))]
 
 
 def _state(generator: Any) -> Any:

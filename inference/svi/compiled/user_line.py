@@ -4,13 +4,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
-from typing import Any
 
-__all__ = ["is_user_module", "line_of_error", "user_line"]
+from ...energy.user_code import INFERENCE, is_user_module
 
-OWN = ".".join(__name__.split(".")[:2])
-LIBRARIES = ("torch", "pyro", "numpy", OWN)
-"""Their lines tell a user nothing; programs that come with this package count as a user's."""
+__all__ = ["line_of_error", "user_line"]
+
 Place = tuple[CodeType, str, int]
 
 
@@ -22,7 +20,7 @@ def user_line(frame: FrameType | None = None) -> str:
     """
     frame = sys._getframe(1) if frame is None else frame
     places: list[Place] = []
-    while frame is not None and frame.f_code.co_name != "capture":
+    while frame is not None and not _is_capture(frame):
         places.append((frame.f_code, frame.f_globals.get("__name__", ""), frame.f_lineno))
         frame = frame.f_back
     return _deepest(places)
@@ -38,27 +36,17 @@ def line_of_error(error: BaseException) -> str:
     return _deepest(reversed(places))
 
 
-def is_user_module(name: str) -> bool:
-    """Neither one of the libraries nor one of Python's own.
-
-    Example:
-        >>> is_user_module("my_model"), is_user_module("torch.nn.functional"), is_user_module("contextlib")
-        (True, False, False)
-    """
-    root = name.partition(".")[0]
-    return not (_is_of(name, LIBRARIES) or root in sys.stdlib_module_names)
+def _is_capture(frame: FrameType) -> bool:
+    """Beyond it is who trains, whose lines are not the program's."""
+    return frame.f_code.co_name == "capture" and frame.f_globals.get("__name__") == f"{__package__}.capture"
 
 
 def _deepest(places: Iterable[Place]) -> str:
     """Of places from the deepest on."""
     ours = None
     for code, name, line in places:
-        if is_user_module(name):
+        if is_user_module(name) and not (code.co_filename == "<string>" and name != "__main__"):
             return f"{Path(code.co_filename).name}:{line}"
-        if ours is None and _is_of(name, [OWN]) and ".compiled" not in name:
+        if ours is None and name.startswith(f"{INFERENCE}.") and ".compiled" not in name:
             ours = f"{name.rpartition('.')[2]}.py:{line} of this package"
     return ours or "the program"
-
-
-def _is_of(name: str, packages: Any) -> bool:
-    return any(name == package or name.startswith(f"{package}.") for package in packages)

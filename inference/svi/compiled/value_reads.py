@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .equivalents import EQUIVALENTS
@@ -37,7 +37,7 @@ class NotTraceable(RuntimeError):  # noqa: N818 - it says what a program is, and
 class ValueReads(TorchFunctionMode):
     """A block in which values are not read: a number taken out of a loss stays a tensor, and all else is refused."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is ALL_TRUE:
             return True  # asked by distributions that were made while validation was on, as the priors of a PyroSample
