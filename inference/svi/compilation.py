@@ -6,6 +6,7 @@ from typing import Any
 
 from ..energy.compiled import COMPILING_SECONDS
 from .compiled import Engine
+from .compiled.budget import affordable
 from .compiled.products import faster_products
 from .compiled.self_check import Plain
 from .data import Batch
@@ -42,6 +43,8 @@ def decide_on_compiling(training: Training, compile: bool | str, asked: bool, lo
     training.compile, training.engine = bool(compile), _engine(training, asked) if compile else None
     if training.engine is None:
         return
+    if not asked and training.total is not None:
+        training.engine.most = affordable(_saved(STEP_PER_LOSS * loss_seconds, training.total))
     if not alone:
         training.engine.refuse("several processes take each step together")
     elif training.loss is not training.pair:
@@ -50,10 +53,13 @@ def decide_on_compiling(training: Training, compile: bool | str, asked: bool, lo
 
 def worthwhile(step_seconds: float, steps: int | None) -> bool:
     """Whether compiling pays for itself over so many steps, each of which takes so long plainly."""
-    if steps is None:
-        return False
+    return steps is not None and _saved(step_seconds, steps) > COMPILING_SECONDS
+
+
+def _saved(step_seconds: float, steps: int) -> float:
+    """The seconds that compiled steps save."""
     python = min(step_seconds, PYTHON_SECONDS)
-    return steps * (0.9 * python + 0.3 * (step_seconds - python)) > COMPILING_SECONDS
+    return steps * (0.9 * python + 0.3 * (step_seconds - python))
 
 
 def _engine(training: Training, asked: bool) -> Engine:

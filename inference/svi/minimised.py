@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..energy.checks_by_value import checks_by_value
 from ..energy.latent_points import energies_at
-from .compiled.traceable import NotTraceable
+from .compiled.not_traceable import NotTraceable
 from .kept_views import KeptViews
 
 __all__ = ["Minimised"]

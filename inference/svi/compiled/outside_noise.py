@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...energy.user_code import is_user_module
-from .traceable import NotTraceable
+from .not_traceable import NotTraceable
 
 __all__ = ["OutsideNoise", "without_outside_noise"]
 

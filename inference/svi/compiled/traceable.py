@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from ...energy.checks_by_value import without_checks_by_value
 from .equivalents import as_parameter
-from .value_reads import NotTraceable, ValueReads
+from .not_traceable import NotTraceable
+from .value_reads import ValueReads
 
 __all__ = ["NotTraceable", "traceable"]
 

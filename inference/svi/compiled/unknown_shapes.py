@@ -53,5 +53,6 @@ def _may_be_unknown(node: Node) -> bool:
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
     if node.target is aten.index.Tensor:
-        return any(isinstance(index, Node) and index.meta["val"].dtype == torch.bool for index in node.args[1])
+        indices: Any = node.args[1]
+        return any(isinstance(index, Node) and index.meta["val"].dtype == torch.bool for index in indices)
     return node.target in REMEDIES or torch.Tag.dynamic_output_shape in node.target.tags

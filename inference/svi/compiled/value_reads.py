@@ -8,11 +8,13 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from .budget import check_forward
 from .equivalents import EQUIVALENTS
+from .not_traceable import NotTraceable
 from .unknown_shapes import noted_places
 from .user_line import user_line
 
-__all__ = ["NotTraceable", "ValueReads"]
+__all__ = ["ValueReads"]
 
 CHOOSE = "choose by torch.where(condition, a, b), or hold what it is decided by fixed and pass it as a number"
 KEEP = "keep it a tensor, or pass it to the program as a number"
@@ -30,15 +32,13 @@ REMEDIES: dict[Any, str] = {
 ALL_TRUE: Any = vars(torch)["_is_all_true"]
 
 
-class NotTraceable(RuntimeError):  # noqa: N818 - it says what a program is, and the caller goes on without a graph
-    """A program whose Python depends on the value of a tensor: its steps cannot be one graph."""
-
-
 class ValueReads(TorchFunctionMode):
     """A block in which values are not read: a number taken out of a loss stays a tensor, and all else is refused."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        kwargs, mode = kwargs or {}, get_proxy_mode()
+        if mode is not None:
+            check_forward(mode.tracer.graph)
         if func is ALL_TRUE:
             return True  # asked by distributions that were made while validation was on, as the priors of a PyroSample
         suits, equivalent = EQUIVALENTS.get(func, (None, None))
