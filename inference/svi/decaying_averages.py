@@ -22,8 +22,8 @@ PREFIX = "__baseline_avg_downstream_cost_"
 
 @contextmanager
 def averages_in_place() -> Iterator[None]:
-    """A block in which an average is written to, and is no parameter that could be trained."""
-    replace = ParamStoreDict.__setitem__
+    """A block in which an average is written to, and is no parameter that could be trained; what is read is a copy."""
+    replace, get = ParamStoreDict.__setitem__, ParamStoreDict.__getitem__
 
     def put(store: Any, name: str, value: Tensor) -> None:
         if not name.startswith(PREFIX):
@@ -38,7 +38,11 @@ def averages_in_place() -> Iterator[None]:
         store._params[name] = value.detach().clone()
         store._param_to_name[store._params[name]] = name
 
-    with patch.object(ParamStoreDict, "__setitem__", put):
+    def copied(store: Any, name: str) -> Tensor:
+        value = get(store, name)
+        return value.detach().clone() if name.startswith(PREFIX) else value  # it outlives the write
+
+    with patch.object(ParamStoreDict, "__setitem__", put), patch.object(ParamStoreDict, "__getitem__", copied):
         yield
 
 

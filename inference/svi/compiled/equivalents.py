@@ -89,7 +89,7 @@ def _stacked(data: Any) -> Tensor:
         for one in types[1:]:
             common = torch.promote_types(common, one)
         return torch.stack([part.to(common) for part in parts])
-    return data if isinstance(data, Tensor) else torch.tensor(data)
+    return data.reshape(()) if isinstance(data, Tensor) else torch.tensor(data)  # [x] counts as a number, as in torch
 
 
 EQUIVALENTS: dict[Any, tuple[Callable[[Any, Any], bool], Callable[..., Tensor]]] = {
