@@ -78,7 +78,8 @@ class Baseline(Location):
         options: dict[str, Any] = {"use_decaying_avg_baseline": True} if self.decays else {}
         if self.net is not None:
             options |= {"nn_baseline": self._guess, "nn_baseline_input": y}
-        pyro.sample("z", self.family(self.loc, self.log_scale.exp()), infer={"baseline": options})
+        infer: Any = {"baseline": options}
+        pyro.sample("z", self.family(self.loc, self.log_scale.exp()), infer=infer)
 
     def _guess(self, y: Tensor) -> Tensor:
         assert self.net is not None
