@@ -14,12 +14,16 @@ from .exactness_guides import GUIDES
 from .exactness_networks import NETWORKS
 from .exactness_objectives import OBJECTIVES
 from .exactness_optimizers import OPTIMIZERS
+from .exactness_own_objectives import OWN_OBJECTIVES
 from .exactness_programs import PROGRAMS
 from .results_page import PAGE, provenance, table, write_block
 
 __all__ = ["CASES", "LOSSES", "PARAMETERS", "is_exact", "main", "report"]
 
-CASES: dict[str, Callable[[], Case]] = {**PROGRAMS, **GUIDES, **NETWORKS, **OBJECTIVES, **OPTIMIZERS}
+CASES: dict[str, Callable[[], Case]] = {
+    **{**PROGRAMS, **GUIDES, **NETWORKS, **OBJECTIVES},
+    **{**OWN_OBJECTIVES, **OPTIMIZERS},
+}
 LOSSES, PARAMETERS = 1e-5, 1e-4
 """How far, relative, a loss and a parameter may be off."""
 

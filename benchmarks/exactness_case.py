@@ -24,7 +24,7 @@ class Case(NamedTuple):
     """What is trained, and how: the arguments of ``fit``."""
 
     model: Callable
-    guide: Callable
+    guide: Callable | None
     data: Any
     options: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
 

@@ -3,7 +3,6 @@
 import datetime
 import importlib.metadata
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from .. import arviz_versions
 from ..energy.free_energy import reliable_pareto_k
 from ..energy.scoring import total_energy
 from ..energy.structure import Structure
+from ..energy.user_code import warn_caller
 from ..energy.view import BoundView
 from .arviz_groups import (
     Row,
@@ -130,10 +130,9 @@ def drawn_groups(
 def _warn_of(k: float, draws: int) -> None:
     limit = reliable_pareto_k(draws)
     if not k <= limit:
-        warnings.warn(
+        warn_caller(
             f"Pareto k is up to {k:.2f}, above {limit:.2f}: draws resampled from {draws} of the guide do not stand for "
-            f"the posterior; take a guide that is closer to it, or more draws.",
-            stacklevel=4,  # who called to_arviz, past its no_grad
+            f"the posterior; take a guide that is closer to it, or more draws."
         )
 
 

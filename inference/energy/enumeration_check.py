@@ -8,6 +8,7 @@ from pyro import poutine
 from pyro.ops import packed
 from torch import Tensor
 
+from .checks_by_value import checks_by_value
 from .enumerated_trace import NOTHING, NotEnumerable, enumerated_trace
 from .factors import Factor, site_factor
 from .log_ring import dims_of, with_dims
@@ -30,7 +31,7 @@ def check_enumeration(
     """
     sites, structure = sample_sites(trace), program.structure
     free = {name: site for name, site in sites.items() if site["infer"].get("_enumerate_dim") is not None}
-    if not free:
+    if not free or not checks_by_value():
         return
     enumerated = {name: site_factor(name, site, structure, "lebesgue") for name, site in sites.items()}
     for assign in (_varied, _first, _last):

@@ -1,7 +1,6 @@
 """What a program looks like: its sites, their plates, the data plate; found by running it once."""
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from .substitute import LiftMasks, hide_samples, innermost, is_real, is_subsample
+from .user_code import warn_caller
 
 __all__ = ["Site", "Structure", "probe", "sample_sites", "subsampling"]
 
@@ -268,8 +268,7 @@ class _MaskVersions(poutine.messenger.Messenger):
     def warn_if_changed(self) -> None:
         changed = [name for name, (mask, version) in self.seen.items() if mask._version != version]
         if changed:
-            warnings.warn(
+            warn_caller(
                 f"the mask of site {changed[0]!r} is changed in place after the site: its energy uses the last value; "
-                f"write mask = mask & ... rather than mask &= ...",
-                stacklevel=4,
+                f"write mask = mask & ... rather than mask &= ..."
             )

@@ -9,6 +9,7 @@ from typing import Any
 from ..compiler import too_old, untested
 from ..energy.compiled import COMPILING_SECONDS
 from .compiled import Engine
+from .compiled.budget import affordable
 from .compiled.products import Products, faster_products
 from .compiled.self_check import Plain
 from .compiled.shared_engine import SharedEngine
@@ -52,14 +53,19 @@ def decide_on_compiling(training: Training, compile: bool | str, asked: bool, lo
     hindrance = too_old() or training.hindrance()
     if hindrance is not None:
         training.engine.refuse(hindrance)
+    if not asked and training.total is not None:
+        training.engine.most = affordable(_saved(STEP_PER_LOSS * training.own_seconds(loss_seconds), training.total))
 
 
 def worthwhile(step_seconds: float, steps: int | None) -> bool:
     """Whether compiling pays for itself over so many steps, each of which takes so long plainly."""
-    if steps is None:
-        return False
+    return steps is not None and _saved(step_seconds, steps) > COMPILING_SECONDS
+
+
+def _saved(step_seconds: float, steps: int) -> float:
+    """The seconds that compiled steps save."""
     python = min(step_seconds, PYTHON_SECONDS)
-    return steps * (0.9 * python + 0.3 * (step_seconds - python)) > COMPILING_SECONDS
+    return steps * (0.9 * python + 0.3 * (step_seconds - python))
 
 
 def _engine(training: Training, asked: bool) -> Engine:

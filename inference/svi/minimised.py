@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..energy.checks_by_value import checks_by_value
 from ..energy.latent_points import energies_at
+from .compiled.not_traceable import NotTraceable
 from .kept_views import KeptViews
 
 __all__ = ["Minimised"]
@@ -66,6 +68,11 @@ class Minimised:
         if self.points is not None:
             energy, rest = energies_at(bound, self.points)
             return bound.structure.subsampling * energy.amin(0).sum() + rest
+        moving = [name for name in bound.structure.latents if not bound.structure.is_discrete(name)]
+        if moving and not checks_by_value():
+            raise NotTraceable(
+                f"Minimised looks for the minimum over {moving} by L-BFGS, whose length depends on values: pass points"
+            )
         with torch.no_grad():
             found = bound.zero_temperature(self.starts)
         return bound.energy(found.latents)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..energy.stable_enumeration import stable_enumeration
 from .data import Batch
+from .decaying_averages import averages_in_place
 
 __all__ = ["Numbers", "Objective", "as_objective", "no_numbers"]
 
@@ -101,7 +102,8 @@ def _with_numbers(loss: Callable, model: Callable, guide: Callable, batch: Batch
 
 def _accumulating(loss: Callable, model: Callable, guide: Callable, batch: Batch, _numbers: Numbers) -> Tensor:
     # Pyro's ELBOs without a differentiable loss: TraceGraph_ELBO and RenyiELBO.
-    value = loss(model, _announcing(guide), **batch)
+    with averages_in_place():
+        value = loss(model, _announcing(guide), **batch)
     if isinstance(value, tuple):
         raise TypeError("objective must have one loss, but this one gives several (as wake-sleep does).")
     return torch.as_tensor(value)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .augmentation import Augment, changed
 from .data import Batch, Unconverted
+from .decaying_averages import decaying_averages
 from .objective import Numbers, Objective
 from .pair_checks import module_of
 
@@ -93,6 +94,10 @@ class Pair(nn.Module):
                 leaf = value.unconstrained() if hasattr(value, "unconstrained") else value
                 if id(leaf) not in held:
                     self.store[name] = leaf
+
+    def note_averages(self) -> None:
+        """Remember what an objective keeps of earlier steps: it is no parameter, and part of the weights."""
+        self.store |= decaying_averages()
 
     def leaves(self) -> dict[str, Tensor]:
         """All parameters by name, each once."""

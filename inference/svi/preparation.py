@@ -13,6 +13,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from .data import Batch, parts, row_count
+from .decaying_averages import preserved_averages
 from .objective import Objective
 from .pair import Pair
 from .pair_checks import latent_sites, preserved_buffers, traces
@@ -133,13 +134,15 @@ def check_loss(pair: Pair, loss: Callable[[Batch, Mapping[str, float]], Tensor],
             f"objective must take the streams {sorted(batch)} by name, and an ELBO of Pyro takes one batch: pass a "
             "function (model, guide, **streams) such as SemiSupervised(...)."
         )
-    with preserved_random_state(), preserved_buffers([pair]), pyro.validation_enabled(True), warnings.catch_warnings():
+    with preserved_random_state(), preserved_buffers([pair]), preserved_averages(), warnings.catch_warnings():
         # A NaN is reported by the first step, with its site.
         warnings.filterwarnings("ignore", message="Encountered NaN", category=UserWarning)
         began = time.perf_counter()
         try:
-            loss(batch, pair.objective.numbers(0.0))
+            with pyro.validation_enabled(True):
+                loss(batch, pair.objective.numbers(0.0))
         finally:
             for leaf in pair.leaves().values():
                 leaf.grad = None
+        pair.note_averages()
         return time.perf_counter() - began

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ..energy import EnergyView
 from ..energy.simulated_data import Simulator
 from .estimators import Weights, wake
 from .monte_carlo import MonteCarlo
@@ -60,11 +59,11 @@ class WakeSleep:
 
     def _dreamt(self, model: Callable, guide: Callable, batch: dict[str, Any]) -> Tensor:
         """-log q of simulated latents at simulated data, as many as the batch has."""
-        program = EnergyView(model, self.plate).bind(**batch).program
+        program = self.awake.views.view(model, self.plate).bind(**batch).program
         simulator = Simulator(program)
         simulated = simulator.draw()
         asleep = simulator.bind(simulated)
-        q = EnergyView(guide, self.plate).bind(*asleep.args, **asleep.kwargs)
+        q = self.awake.views.view(guide, self.plate).bind(*asleep.args, **asleep.kwargs)
         return q.energy({name: simulated.latents[name] for name in q.structure.latents})
 
 

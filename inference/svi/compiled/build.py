@@ -12,6 +12,7 @@ from ...compiler import compile_at
 from ...compiler.torch_internals import propagate_shapes
 from ..data import Batch
 from ..pair import Pair
+from .budget import check_size
 from .capture import Capture, capture
 from .checks import check_by_nan
 from .decompositions import decompose
@@ -20,11 +21,13 @@ from .late_expansion import expand_late
 from .loop import Loop, is_loopable
 from .masks import choose_by_mask
 from .noise import hoist_noise
+from .not_traceable import NotTraceable
 from .one_step import OneStep, one_step
 from .products import Products, take_products
 from .repeats import drop_repeats
 from .signature import tensors_of
 from .single_step import SingleStep
+from .unknown_shapes import unknown_shape
 from .writes import drop_writes
 
 __all__ = ["Steps", "as_graph", "compile_function", "compiled", "graph_of_loss"]
@@ -118,6 +121,8 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     captured = capture(pair, batch, numbers)
     drop_writes(captured.graph)
     choose_by_mask(captured.graph)
+    if reason := unknown_shape(captured.graph):
+        raise NotTraceable(reason)
     check_by_nan(captured.graph)
     decompose(captured.graph)
     factor_linear(captured.graph)
@@ -126,6 +131,7 @@ def _improved(pair: Pair, batch: Batch, numbers: Mapping[str, float], products: 
     expand_late(captured.graph)
     drop_repeats(captured.graph)
     take_products(captured.graph, products)
+    check_size(captured.graph.graph)
     hoist_noise(captured)
     for node in captured.graph.graph.nodes:
         node.meta.clear()  # tensors and modes of the tracing, which a compiler would take for its own

@@ -1,6 +1,8 @@
 """One evaluation of a loss and its gradient as a graph of tensor operations, with no Pyro and no autograd in it."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,19 +12,23 @@ from torch.fx import GraphModule, Node
 
 from ...compiler.torch_internals import trace
 from ..data import Batch
+from ..decaying_averages import preserved_averages
 from ..pair import Pair
 from ..pair_checks import preserved_buffers
 from ..random_state import preserved_random_state
 from .fixed_places import use_fixed_places
 from .masks import fix_masks
+from .outside_noise import without_outside_noise
 from .rewriting import set_in_order, substitute
 from .signature import rebuilt, tensors_of
-from .traceable import traceable
+from .traceable import NotTraceable, traceable
 from .undone_draws import leave_out_undone_draws, noting_undone_draws
+from .user_line import line_of_error
 
 __all__ = ["Capture", "capture", "is_random"]
 
 aten = torch.ops.aten
+OF_TORCH = re.compile("value out of a tracing tensor")
 ALIASES = (aten.detach.default, aten.alias.default, aten.lift_fresh.default)
 
 
@@ -78,14 +84,41 @@ def capture(pair: Pair, batch: Batch, numbers: Mapping[str, float]) -> Capture:
         moved[:] = [gradient is not None for gradient in gradients]
         return [loss.detach(), *[gradient.detach() for gradient in gradients if gradient is not None]]
 
-    with preserved_random_state(), preserved_buffers([pair]), torch.enable_grad(), traceable(), noting_undone_draws():
-        graph = trace(evaluate, *given, *[tensor.clone() for tensor in tensors])
+    with _undone(pair), torch.enable_grad(), without_outside_noise(lambda: pair.loss_and_gradients(batch, numbers)):
+        graph = _traced(evaluate, [*given, *[tensor.clone() for tensor in tensors]])
     leave_out_undone_draws(graph, {node for node in graph.graph.nodes if is_random(node)})
     fix_masks(graph)
     use_fixed_places(graph)
     constants = _lift(graph, leaves)
     _tidy(graph)
     return Capture(graph, leaves, moved, constants, names)
+
+
+def _traced(evaluate: Callable[..., list[Tensor]], inputs: Sequence[Tensor]) -> GraphModule:
+    with traceable(), noting_undone_draws():
+        try:
+            return trace(evaluate, *inputs)
+        except NotTraceable as error:
+            raise NotTraceable(str(error).partition("\n")[0]) from None  # Pyro adds the sites so far
+        except Exception as error:  # what a program does that a trace cannot follow may fail in any way
+            raise NotTraceable(_why(error)) from error
+
+
+def _why(error: Exception) -> str:
+    if not OF_TORCH.search(str(error)):
+        first = (str(error).splitlines() or [""])[0]
+        return f"{line_of_error(error)} cannot be followed by a trace ({type(error).__name__}: {first})"
+    return (
+        f"{line_of_error(error)} reads the value of a tensor (as a size, an index or a number), on which what it does "
+        "next may depend: keep it a tensor, or pass it to the program as a number"
+    )
+
+
+@contextmanager
+def _undone(pair: Pair) -> Iterator[None]:
+    """A pass inside moves no random state, no running statistics and no averages of a cost."""
+    with preserved_random_state(), preserved_buffers([pair]), preserved_averages():
+        yield
 
 
 def is_random(node: Node) -> bool:

@@ -8,7 +8,9 @@ from typing import Any
 import pyro
 
 from ...compiler import UnsafeCodeError
+from ...energy.user_code import warn_caller
 from ..data import Batch
+from .budget import LARGE, SMALL, budget
 from .build import Steps, as_graph, compiled
 from .products import Products
 from .self_check import Incomparable, Mismatch, Plain, self_check
@@ -46,7 +48,7 @@ class Engine:
     ) -> None:
         self.plain, self.repeats = plain, repeats
         self.products: Products = products
-        self.tolerance, self.asked = tolerance, asked
+        self.tolerance, self.asked, self.most = tolerance, asked, LARGE if asked else SMALL
         self.graphs: dict[str, Steps | None] = {}
         self.seen: dict[str, int] = {}
         self.known: list[str] = []
@@ -83,11 +85,12 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Which shapes have been met how often, and which have a graph: a resumed run goes on with the same."""
-        return {"seen": dict(self.seen), "known": list(self.known), "products": self.products}
+        return {"seen": dict(self.seen), "known": list(self.known), "products": self.products, "most": self.most}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.seen, self.known, self.products = dict(state["seen"]), list(state["known"]), state["products"]
+        self.most = state.get("most", self.most)
 
     def report(self) -> str:
         """What was done, in one line."""
@@ -122,12 +125,12 @@ class Engine:
         except Mismatch as error:
             self.refused = f"the program has changed since it was compiled: {error}"
             self.graphs, self._last = {}, None
-            warnings.warn(f"fit takes plain steps from now on: {self.refused}.", UserWarning, stacklevel=2)
+            warn_caller(f"fit takes plain steps from now on: {self.refused}.")
 
     def _built(self, batch: Batch, numbers: Mapping[str, float]) -> Steps | None:
         began, optimizer = time.perf_counter(), self.plain.optimizer
         states = {parameter: dict(state) for parameter, state in optimizer.state.items()}
-        with pyro.validation_enabled(False), warnings.catch_warnings():
+        with budget(self.most), pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's compiler, about itself
             try:
                 steps, how = self._checked(self._compiled(batch, numbers), batch, numbers), "compiled"
@@ -165,7 +168,7 @@ class Engine:
 
     def _say(self, reason: str, whoever_asked: bool = False) -> None:
         if self.asked or whoever_asked:
-            warnings.warn(f"fit takes {reason}.", UserWarning, stacklevel=2)
+            warn_caller(f"fit takes {reason}.")
 
 
 def _replace(state: dict[str, Any], by: dict[str, Any]) -> None:

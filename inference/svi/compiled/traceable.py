@@ -10,24 +10,15 @@ from unittest.mock import patch
 import pyro
 import torch
 from pyro.infer.util import Dice
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...compiler.torch_internals import is_known, tracer
+from ...energy.checks_by_value import without_checks_by_value
+from .equivalents import as_parameter
+from .not_traceable import NotTraceable
+from .value_reads import ValueReads
 
 __all__ = ["NotTraceable", "traceable"]
-
-LOOKS = (
-    *(Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.__array__),
-    *(Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.__complex__),
-)
-
-
-ALL_TRUE: Any = vars(torch)["_is_all_true"]
-
-
-class NotTraceable(RuntimeError):  # noqa: N818 - it says what a program is, and the caller goes on without a graph
-    """A program whose Python depends on the value of a tensor: its steps cannot be one graph."""
 
 
 @contextmanager
@@ -47,7 +38,9 @@ def traceable() -> Iterator[None]:
             if "warn_if_nan" in vars(module):
                 stack.enter_context(patch.object(module, "warn_if_nan", _unchanged))
         stack.enter_context(patch.object(Dice, "compute_expectation", _with_zeros(Dice.compute_expectation)))
-        stack.enter_context(_NoValues())
+        stack.enter_context(patch.object(nn.Parameter, "__new__", as_parameter))
+        stack.enter_context(without_checks_by_value())
+        stack.enter_context(ValueReads())
         yield
 
 
@@ -74,24 +67,3 @@ class _Zeros(TorchFunctionMode):
             value, mask = args
             return torch.where(mask, value, torch.zeros_like(value))
         return func(*args, **(kwargs or {}))
-
-
-class _NoValues(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is ALL_TRUE:
-            return True  # asked by distributions that were made while validation was on, as the priors of a PyroSample
-        if func in LOOKS and not _is_literal(args[0]):
-            if func is Tensor.item and args[0].is_floating_point():
-                return args[0].detach()
-            shape = tuple(args[0].shape)
-            raise NotTraceable(
-                f"the Python of the program or of the objective reads the value of a tensor (by {func.__name__}, "
-                f"shape {shape}), on which what it does next may depend"
-            )
-        return func(*args, **(kwargs or {}))
-
-
-def _is_literal(value: Tensor) -> bool:
-    """The tensor is a constant of the program's source, as ``torch.tensor(3)`` is."""
-    tracing = tracer()
-    return tracing is None or is_known(value, tracing)

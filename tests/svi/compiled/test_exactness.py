@@ -26,6 +26,10 @@ SINGLE = {
     *("score function, a Normal guide", "score function, a Bernoulli guide", "score function beside enumeration"),
     "a schedule of beta, TraceGraph_ELBO",
     "importance-weighted",
+    *(f"MonteCarlo, {name}" for name in ("score_function", "leave_one_out", "vimco", "wake")),
+    *("WakeSleep", "WakeSleep, asleep", "Relaxed"),
+    *("a baseline that decays", "a baseline that decays, of a Bernoulli"),
+    *("a baseline that learns", "a baseline that learns and decays"),
 }
 """Draws that depend on data or are not few standard normals, and buffers that are written to: one step a call."""
 
@@ -36,6 +40,9 @@ LIKE_OTHERS = {
     "RenyiELBO, particle by particle",
     "RMSprop",
     "beta",
+    "MonteCarlo, sticking_the_landing",
+    "MonteCarlo, leave_one_out",
+    "Minimised, points",
 }
 """What is left to the benchmark."""
 

@@ -10,7 +10,7 @@ import torch
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import nn
 
-from pyrometer.inference.svi.compiled import packed
+from pyrometer.inference.svi.compiled import one_step, packed
 from pyrometer.inference.svi.compiled.build import as_graph, compiled
 from pyrometer.inference.svi.compiled.self_check import Incomparable, Mismatch, _compare_moves, self_check
 
@@ -178,6 +178,85 @@ def test_a_weight_whose_gradient_is_rounding_error_is_no_mismatch(plain, batch):
     assert steps.step.captured.moving[1] is made.pair.programs[0].first.bias
     steps.function = rounded
     self_check(made, steps, batch, {}, 1e-4)
+
+
+class Topics(nn.Module):
+    """q(words of a topic), a Dirichlet that starts at 1, where the sampler of Gamma begins to draw once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.concentration = nn.Parameter(torch.ones(3, 6))
+
+    def forward(self, words):  # noqa: ARG002
+        with pyro.plate("topics", 3):
+            pyro.sample("topic", dist.Dirichlet(self.concentration))
+
+
+def topics(words):
+    with pyro.plate("topics", 3):
+        topic = pyro.sample("topic", dist.Dirichlet(torch.ones(6)))
+    with pyro.plate("words", len(words)):
+        pyro.sample("word", dist.Categorical(topic.mean(0)), obs=words)
+
+
+WORDS = {"words": torch.tensor([0, 1, 1, 5, 3, 2, 2, 1])}
+
+
+def test_a_program_that_draws_in_another_way_after_a_nudge_can_be_checked(plain):
+    """Down, a concentration is below 1, and all draws after it are others; up it is not."""
+    made = plain(topics, Topics())
+    self_check(made, steps_of(made, WORDS), WORDS, {}, 1e-4)
+
+
+@pytest.mark.parametrize("factor", [1.1, -1.0, 0.0])
+def test_a_wrong_update_of_such_a_program_is_found(factor, plain, monkeypatch):
+    right = packed.updated
+    monkeypatch.setattr(packed, "updated", lambda group, rate, *rest: right(group, factor * rate, *rest))
+    monkeypatch.setattr(one_step, "updated", lambda group, rate, *rest: right(group, factor * rate, *rest))
+    made = plain(topics, Topics())
+    with pytest.raises(Mismatch, match="is off by|the loss of a compiled step"):
+        self_check(made, steps_of(made, WORDS), WORDS, {}, 1e-4)
+
+
+class Settled(nn.Module):
+    """Weights at their optimum, whose gradient is rounding error, on whose values the gradient of others depends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled, self.others = nn.Parameter(torch.linspace(0.1, 0.9, 20)), nn.Parameter(torch.ones(20))
+
+    def forward(self, y):
+        off = self.settled / 3 * 3 - torch.linspace(0.1, 0.9, 20)
+        z = pyro.sample("z", dist.Normal(0.0, 2.0))
+        pyro.factor("settled", -50.0 * off.square().sum())
+        pyro.factor("others", -(self.settled.detach() * self.others**3).sum())
+        pyro.sample("y", dist.Normal(z, 0.7).expand([len(y)]).to_event(1), obs=y)
+
+
+def turned_over(made, batch, which):
+    """Steps in which one parameter goes the other way, as rounding may have it."""
+    steps = steps_of(made, batch)
+    right = steps.function
+    place = next(i for i, leaf in enumerate(steps.step.captured.moving) if leaf is which)
+
+    def wrong(*tensors):
+        carried = tensors[1 + place]  # after the number of steps
+        kept = carried.clone()
+        found = right(*tensors)
+        carried.copy_(2 * kept - carried)
+        return found
+
+    steps.function = wrong
+    return steps
+
+
+def test_where_the_second_step_hangs_on_the_rounding_of_the_first_that_one_is_compared(plain, batch):
+    """Of weights that mean nothing to Adam but a sign; the others go their way, or do not."""
+    made = plain(Settled())
+    model = made.pair.programs[0]
+    self_check(made, turned_over(made, batch, model.settled), batch, {}, 1e-4)
+    with pytest.raises(Mismatch, match=r"of shape \(20,\) is off by"):
+        self_check(made, turned_over(made, batch, model.others), batch, {}, 1e-4)
 
 
 class Many(nn.Module):
