@@ -64,8 +64,9 @@ def test_with_an_older_torch_steps_are_plain_from_the_start(version, torch_is, m
     plain, expected, _ = trained(False)
     torch_is(version)
     result, found, said = trained(True)
-    assert result.engine == f"plain steps: torch {version} is here, and only torch 2.9 or later compiles all that steps need"
-    assert said == [f"fit takes plain steps, since {result.engine.removeprefix('plain steps: ')}."]
+    reason = f"torch {version} is here, and only torch 2.9 or later compiles all that steps need"
+    assert result.engine == f"plain steps: {reason}"
+    assert said == [f"fit takes plain steps, since {reason}."]
     assert [row["loss"] for row in result.history] == [row["loss"] for row in plain.history]
     assert all(map(torch.equal, found, expected))
 
