@@ -12,7 +12,7 @@ def too_old() -> str:
     """Why nothing is compiled with this version of torch, before anything is tried; "" where it can be."""
     if _version() >= OLDEST:
         return ""
-    return f"torch {torch.__version__} is here, and only from {_words(OLDEST)} on are compiled results right"
+    return f"torch {torch.__version__} is here, and only torch {_words(OLDEST)} or later compiles all that steps need"
 
 
 def untested() -> str:

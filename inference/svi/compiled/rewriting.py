@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
+import torch
 from torch.fx import GraphModule, Node
 
 __all__ = ["graph_pass", "set_in_order", "substitute"]
@@ -28,7 +29,7 @@ def graph_pass(
 
 def set_in_order(module: GraphModule) -> None:
     """Leave out what nobody uses, check the graph, and make its code anew."""
-    module.graph.eliminate_dead_code()
+    module.graph.eliminate_dead_code(_has_effect)
     module.graph.lint()
     module.recompile()
 
@@ -38,3 +39,12 @@ def substitute(node: Node, by: Node) -> None:
     by.meta = dict(node.meta)
     node.replace_all_uses_with(by)
     node.graph.erase_node(node)
+
+
+def _has_effect(node: Node) -> bool:
+    """It writes, draws, or gives nothing, as a check does that can fail; of the last two, older versions of torch take
+    no account.
+    """
+    if node.is_impure() or not isinstance(node.target, torch._ops.OpOverload):
+        return node.is_impure()
+    return not node.target._schema.returns or torch.Tag.nondeterministic_seeded in node.target.tags

@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrometer.inference.svi.compiled import build
+from pyrometer.inference.svi.compiled.rewriting import set_in_order
 from pyrometer.inference.svi.compiled.self_check import Plain
 from pyrometer.inference.svi.objective import as_objective
 from pyrometer.inference.svi.pair import Pair
@@ -89,7 +90,7 @@ class Graphs:
     def of(function: Callable, *inputs: Tensor) -> GraphModule:
         """The operations of a function, with the meta data that passes read."""
         graph = make_fx(function)(*(tensor.clone() for tensor in inputs))
-        graph.graph.eliminate_dead_code()
+        set_in_order(graph)
         return graph
 
     @staticmethod
