@@ -1,7 +1,6 @@
 """Whether a training takes compiled steps: what was asked for, whether it pays, and what stands in the way."""
 
 import functools
-from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +9,6 @@ from .compiled import Engine
 from .compiled.products import Products, faster_products
 from .compiled.self_check import Plain
 from .compiled.shared_engine import SharedEngine
-from .data import Batch
 from .parallel import ParallelTraining
 from .training import Training
 
@@ -56,20 +54,15 @@ def worthwhile(step_seconds: float, steps: int | None) -> bool:
 
 
 def _engine(training: Training, asked: bool) -> Engine:
-    def plain(batch: Batch, numbers: Mapping[str, float]) -> float:
-        value = training.plain_loss(batch, numbers)
-        training.optimizer.step()
-        return value
-
     rounded, kind = training.products is not nullcontext, Engine
     faster: Products = "bf16"
     if isinstance(training, ParallelTraining):
-        kind = functools.partial(SharedEngine, training.processes, training.weight)
+        kind = functools.partial(SharedEngine, training.processes, training.weight, training.normalisation)
         faster = training.processes.told(faster_products)
     elif not rounded:
         faster = faster_products()
     return kind(
-        plain=Plain(training.pair, training.optimizer, plain),
+        plain=Plain(training.pair, training.optimizer, training.plain_step),
         products="bf16" if rounded else faster,
         repeats=training.batches.steps == 1 and training.batches.ahead,
         tolerance=ROUNDED_TOLERANCE if rounded else TOLERANCE,
