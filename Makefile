@@ -67,6 +67,7 @@ bench: setup
 	@$(RUN) -m benchmarks.energies
 	@$(RUN) -m benchmarks.annealing
 	@$(RUN) -m benchmarks.exactness
+	@$(RUN) -m benchmarks.parallel_speed
 	@$(RUN) -m benchmarks.crashes
 	@$(RUN) -m benchmarks.streaming
 	@$(RUN) -m benchmarks.bfloat16

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,7 +101,7 @@ class _Worker:
                 [*_launcher(setup), str(address), str(setup.cores), str(int(compile)), *map(str, how)],
                 env={**os.environ, "OMP_NUM_THREADS": str(setup.cores)},
             )
-            self.connection: Connection = listener.accept()
+            self.connection: Any = listener.accept()
         self.rows = int(self.connection.recv_bytes())
         self.block()  # with all that is compiled
 

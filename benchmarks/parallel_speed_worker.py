@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Client, Connection
+from multiprocessing.connection import Client
 from typing import Any
 
 import pyro
@@ -30,16 +30,16 @@ class Metronome:
     """A schedule, which a training calls before each step: it stops at every block, and tells how long the last took.
 
     Args:
-        connection: to who gives the word; None: somebody else waits for it.
+        connection: to the one who gives the word; None: another process waits for it.
         block: steps.
         schedule: the training's own.
     """
 
-    def __init__(self, connection: Connection | None, block: int, schedule: Callable[[float], float] | None) -> None:
+    def __init__(self, connection: Any, block: int, schedule: Callable[[float], float] | None) -> None:
         self.connection, self.block, self.schedule = connection, block, schedule
-        self.steps, self.began = 0, 0.0
+        self.steps, self.began = -1, 0.0  # it is first called by ``fit`` to see what it gives
 
-    def __call__(self, progress: float) -> float:
+    def factor(self, progress: float) -> float:
         """The factor of the learning rate."""
         if self.connection is not None and self.steps % self.block == 0:
             if self.steps > 0:
@@ -62,7 +62,7 @@ def main(address: str, cores: int, compile: bool, pair: str, rounds: int, block:
     if connection is not None:
         connection.send_bytes(str(training.pop("images")).encode())
     training.pop("images", None)
-    schedule = Metronome(connection, block, training.pop("schedule", None))
+    schedule = Metronome(connection, block, training.pop("schedule", None)).factor
     steps = (rounds + 1) * block + 1
     result = fit(**training, schedule=schedule, steps=steps, seed=SEED, compile=compile, progress=False)
     assert result.engine.startswith("compiled" if compile else "plain"), result.engine
@@ -70,7 +70,7 @@ def main(address: str, cores: int, compile: bool, pair: str, rounds: int, block:
 
 def _mnist() -> dict[str, Any]:
     made = find("ssvae")(data="mnist")
-    sizes = dict(made.batch_size)
+    sizes: Any = made.batch_size
     names = "model", "guide", "data", "objective", "batch_size", "optimizer", "schedule"
     return {**{name: getattr(made, name) for name in names}, "images": sum(sizes.values())}
 

@@ -1,19 +1,17 @@
 """Whether a training takes compiled steps: what was asked for, whether it pays, and what stands in the way."""
 
 import functools
-import warnings
-from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from ..compiler import too_old, untested
 from ..energy.compiled import COMPILING_SECONDS
+from ..energy.user_code import warn_caller
 from .compiled import Engine
 from .compiled.budget import affordable
 from .compiled.products import Products, faster_products
 from .compiled.self_check import Plain
 from .compiled.shared_engine import SharedEngine
-from .data import Batch
 from .parallel import ParallelTraining
 from .training import Training
 
@@ -49,7 +47,7 @@ def decide_on_compiling(training: Training, compile: bool | str, asked: bool, lo
         return
 
     if asked and (warning := untested()):
-        warnings.warn(f"fit is asked for compiled steps, and {warning}.", UserWarning, stacklevel=2)
+        warn_caller(f"fit is asked for compiled steps, and {warning}.")
     hindrance = too_old() or training.hindrance()
     if hindrance is not None:
         training.engine.refuse(hindrance)
@@ -69,20 +67,15 @@ def _saved(step_seconds: float, steps: int) -> float:
 
 
 def _engine(training: Training, asked: bool) -> Engine:
-    def plain(batch: Batch, numbers: Mapping[str, float]) -> float:
-        value = training.plain_loss(batch, numbers)
-        training.optimizer.step()
-        return value
-
     rounded, kind = training.products is not nullcontext, Engine
     faster: Products = "bf16"
     if isinstance(training, ParallelTraining):
-        kind = functools.partial(SharedEngine, training.processes, training.weight)
+        kind = functools.partial(SharedEngine, training.processes, training.weight, training.normalisation)
         faster = training.processes.told(faster_products)
     elif not rounded:
         faster = faster_products()
     return kind(
-        plain=Plain(training.pair, training.optimizer, plain),
+        plain=Plain(training.pair, training.optimizer, training.plain_step),
         products="bf16" if rounded else faster,
         repeats=training.batches.steps == 1 and training.batches.ahead,
         tolerance=ROUNDED_TOLERANCE if rounded else TOLERANCE,

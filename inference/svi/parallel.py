@@ -60,8 +60,6 @@ class ParallelTraining(Training):
         """What stands in the way of compiled steps: also that processes would have to meet within a graph."""
         if self.processes.device.type != "cpu":
             return "several processes take compiled steps on CPUs alone"
-        if self.normalisation.layers:
-            return "a network normalises over the rows of all processes, which meet for it before there is a loss"
         return None if self.own_loss is self.pair else CONVERTED
 
     def own_seconds(self, seconds: float) -> float:
@@ -94,12 +92,21 @@ class ParallelTraining(Training):
             return super()._take(group, steps, number)
         assert isinstance(steps, SharedStep)
         numbers, rates = self._numbers(0), self._rates(0, steps)
-        value, error = self._attempt(steps.gradient, group[0], numbers, number)
+        value, error = self._attempt(functools.partial(self._by_graph, steps), group[0], numbers, number)
         total = steps.exchange.total(value, error or self._interrupt())
         steps.update(rates)
         if steps.step.groups is None:
             self.optimizer.step()
         return [total], [rates[0]]
+
+    def _by_graph(self, steps: SharedStep, batch: Batch, numbers: Mapping[str, float]) -> float:
+        self.first_look = False
+        return steps.gradient(batch, numbers)
+
+    def plain_step(self, batch: Batch, numbers: Mapping[str, float]) -> float:
+        """A step by the share of this process alone."""
+        self.first_look = False
+        return super().plain_step(batch, numbers)
 
     def _gradient(self, evaluate: Evaluate, batch: Batch, numbers: Mapping[str, float], number: int) -> float:
         value, error = self._attempt(evaluate, batch, numbers, number)

@@ -1,4 +1,11 @@
-"""Batch normalisation over the rows of a whole batch, of which each process has a share."""
+r"""Batch normalisation over the rows of a whole batch, of which each process has a share.
+
+.. math:: y = w \hat x + b, \quad \hat x = \frac{x - m}{\sqrt{v + \epsilon}}, \qquad
+          \frac{\partial L}{\partial x} = \frac{w}{\sqrt{v + \epsilon}} \Big( g - \frac{1}{N} \sum g
+          - \frac{\hat x}{N} \sum g \hat x \Big), \quad g = \frac{\partial L}{\partial y}
+
+with mean m, variance v and both sums over all N rows (and pixels) of all processes, which is where processes meet.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +16,10 @@ from torch import Tensor, nn
 
 from .processes import Processes
 
-__all__ = ["SharedNormalisation"]
+__all__ = ["Meet", "SharedNormalisation"]
+
+Meet = Callable[[Tensor], Tensor]
+"""The sum of a tensor over all processes."""
 
 
 class SharedNormalisation:
@@ -27,52 +37,83 @@ class SharedNormalisation:
         self.layers = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
     @contextmanager
-    def over_all_rows(self, active: bool = True) -> Iterator[None]:
-        """Inside, a layer in training mode waits for its like in every process."""
+    def over_all_rows(self, active: bool = True, meet: Meet | None = None) -> Iterator[None]:
+        """Inside, a layer in training mode waits for its like in every process; by ``meet``, if one is given."""
         forwards: dict[Any, Callable] = {layer: layer.forward for layer in self.layers if active}
         for layer, forward in forwards.items():
-            layer.forward = self._forward(layer, forward)
+            layer.forward = _normalising(layer, forward, meet or self._met)
         try:
             yield
         finally:
             for layer in forwards:
                 del layer.forward
 
-    def _forward(self, layer: Any, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        def normalise(value: Tensor) -> Tensor:
-            return self._normalise(layer, value) if layer.training else forward(value)
+    def _met(self, value: Tensor) -> Tensor:
+        self.processes.total(0.0)  # raises the error of one that has failed since
+        return self.processes.sum(value)
 
-        return normalise
 
-    def _normalise(self, layer: Any, value: Tensor) -> Tensor:
+def _normalising(layer: Any, forward: Callable[[Tensor], Tensor], meet: Meet) -> Callable[[Tensor], Tensor]:
+    def normalise(value: Tensor) -> Tensor:
+        if not layer.training:
+            return forward(value)
         layer._check_input_dim(value)
-        dims = [dim for dim in range(value.dim()) if dim != 1]
-        shape = [-1 if dim == 1 else 1 for dim in range(value.dim())]
-        rows = self.processes.total(value.numel() / value.shape[1])
-        wide = value.double()  # for the difference of squares
-        sums: Any = _Sum.apply(torch.cat([wide.sum(dims), wide.square().sum(dims)]), self.processes)
-        mean, square = (sums / rows).chunk(2)
-        variance = (square - mean.square()).clamp(min=0)
+        result, mean, variance, rows = _Normalised.apply(value, layer.weight, layer.bias, layer.eps, meet)  # type: ignore[misc]
         if layer.track_running_stats:
             _track(layer, mean, variance * rows / (rows - 1))
-        scaled = (wide - mean.view(shape)) * (variance + layer.eps).rsqrt().view(shape)
-        if layer.affine:
-            scaled = scaled * layer.weight.view(shape) + layer.bias.view(shape)
-        return scaled.to(value.dtype)
+        return result
+
+    return normalise
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over processes; as each adds its loss to the whole, so does its gradient."""
+class _Normalised(torch.autograd.Function):
+    """The formula above; also mean, variance and the number of rows."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, processes: Processes) -> Tensor:
-        ctx.processes = processes
-        return processes.sum(value)
+    def forward(ctx: Any, value: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, meet: Meet) -> Any:
+        dims = [dim for dim in range(value.dim()) if dim != 1]
+        wide = value.double()  # for the difference of squares
+        own = wide.new_full((1,), value.numel() / value.shape[1])
+        sums = meet(torch.cat([wide.sum(dims), wide.square().sum(dims), own]))
+        rows = sums[-1]
+        mean, square = (sums[:-1] / rows).chunk(2)
+        variance = (square - mean.square()).clamp(min=0)
+        inverse = (variance + eps).rsqrt()
+        normal = _normal(value, mean, inverse)
+        result = normal if weight is None else normal * _along(weight, normal)
+        result = result if bias is None else result + _along(bias, normal)
+        ctx.save_for_backward(value, weight, mean, inverse, rows)
+        ctx.meet, ctx.has_bias = meet, bias is not None
+        ctx.mark_non_differentiable(mean, variance, rows)
+        return result.to(value.dtype), mean, variance, rows
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        ctx.processes.total(0.0)  # raises the error of one that has failed since
-        return ctx.processes.sum(gradients[0]), None
+        value, weight, mean, inverse, rows = ctx.saved_tensors
+        normal = _normal(value, mean, inverse)
+        gradient = gradients[0].to(normal.dtype)
+        dims = [dim for dim in range(value.dim()) if dim != 1]
+        own = torch.cat([gradient.sum(dims), (gradient * normal).sum(dims)])
+        plain, turned = (ctx.meet(own.double()) / rows).chunk(2)
+        scale = inverse if weight is None else inverse * weight
+        moved = gradient - _along(plain, normal) - normal * _along(turned, normal)
+        of_bias, of_weight = own.chunk(2)
+        return (
+            (moved * _along(scale, normal)).to(value.dtype),
+            None if weight is None else of_weight.to(weight.dtype),
+            of_bias.to(value.dtype) if ctx.has_bias else None,
+            *(None, None),
+        )
+
+
+def _normal(value: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
+    exact = value.to(torch.promote_types(value.dtype, torch.float32))
+    return (exact - _along(mean, exact)) * _along(inverse, exact)
+
+
+def _along(channels: Tensor, value: Tensor) -> Tensor:
+    """A number for each channel, as the value has them."""
+    return channels.to(value.dtype).view([-1 if dim == 1 else 1 for dim in range(value.dim())])
 
 
 @torch.no_grad()

@@ -278,6 +278,12 @@ class Training:
                 self.fabric.backward(loss)
         return loss.item()
 
+    def plain_step(self, batch: Batch, numbers: Mapping[str, float]) -> float:
+        """Take a step by that gradient, and give the loss, whatever it is."""
+        value = self.plain_loss(batch, numbers)
+        self.optimizer.step()
+        return value
+
     def _explained(self, batch: Batch, numbers: Mapping[str, float], value: float, number: int) -> Exception:
         epoch, number = (self.epoch + number, 0) if self.batches.steps == 1 else (self.epoch, number)
         rows, place = self.batches.rows(epoch, number), (epoch + 1, number + 1)

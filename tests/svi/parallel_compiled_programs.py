@@ -9,7 +9,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
-from parallel_programs import EPS, EQUAL, RANK, Decoder, Encoder, NanAt, X, neural
+from parallel_programs import EPS, EQUAL, RANK, Decoder, Encoder, NanAt, X, neural, normalised
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor, nn
 
@@ -67,14 +67,17 @@ EXACT: dict[str, Callable[[], dict[str, Any]]] = {
     "a rate that decays": lambda: drawing(optimizer=lambda leaves: ClippedAdam(leaves, lr=0.05, lrd=0.9)),
     **{name: EQUAL[name] for name in ("rows", "a function that is a mean", "a subsampled plate", "streams")},
     **{name: EQUAL[name] for name in ("an ELBO that adds to gradients itself", "all rows, in Pyro's store")},
+    **{name: EQUAL[name] for name in ("batch normalisation", "batch normalisation in a mean")},
 }
 EXCHANGED = "noise of its own, in uneven shares", "an empty share", "an optimizer that is not known"
 
-PLAIN: dict[str, Callable[[], dict[str, Any]]] = {
-    "a value that is read": lambda: drawing(model=Reading()),
-    "batch normalisation": EQUAL["batch normalisation"],
-}
+
+def reading(**changed: Any) -> dict[str, Any]:
+    return drawing(model=Reading(), **changed)
 
 
-def nan_in_one(**changed: Any) -> dict[str, Any]:
-    return neural(model=NanAt(), batch_size=4, **changed)
+def nan_in_one(beside_normalisation: bool, **changed: Any) -> dict[str, Any]:
+    model = NanAt()
+    if beside_normalisation:
+        model.net = normalised().net
+    return neural(model=model, batch_size=4, data={"x": X[:20], "eps": EPS[:20]}, **changed)

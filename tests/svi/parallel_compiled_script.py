@@ -9,15 +9,15 @@ from typing import Any
 
 import pyro
 import torch
-from parallel_compiled_programs import EXACT, EXCHANGED, PLAIN, drawing, interrupted_in_process_1, nan_in_one
-from parallel_programs import ADAM, RANK, neural, refused, weights
+from parallel_compiled_programs import EXACT, EXCHANGED, drawing, interrupted_in_process_1, nan_in_one, reading
+from parallel_programs import ADAM, RANK, neural, normalised, refused, weights
 
 from pyrometer.inference.svi import compilation, exchange, fit, training
 from pyrometer.inference.svi import fit as fitting
 from pyrometer.inference.svi.compiled import build, engine
+from pyrometer.inference.svi.compiled.shared_step import SharedStep
 
 STEPS = 30
-COMPILER = build._compiler
 
 
 def train(arguments: dict[str, Any], compile: bool | str = True, steps: int = STEPS, **more: Any) -> dict[str, Any]:
@@ -42,15 +42,32 @@ def summed_over_the_network() -> dict[str, Any]:
         exchange.MOST = kept
 
 
-def stopped_by_nan() -> dict[str, Any]:
+def stopped_by_nan(beside_normalisation: bool) -> dict[str, Any]:
     """The error of a loss that is NaN in one of the processes, and the weights after it."""
     found = {}
     for compile in (True, False):
-        arguments = nan_in_one(compile=compile)
+        arguments = nan_in_one(beside_normalisation, compile=compile)
         error = refused(arguments)
         weights = {name: value.clone() for name, value in arguments["model"].state_dict().items()}
         found["compiled" if compile else "plain"] = {**error, "weights": weights}
     return found
+
+
+def failing_where_others_normalise() -> dict[str, Any]:
+    """The error of a training whose second process fails in a step, before it has met anybody."""
+    kept, drawn = SharedStep.draw, [0]
+
+    def draw(step: SharedStep, steps: int) -> Any:
+        drawn[0] += 1
+        if RANK == 1 and drawn[0] > 10:
+            raise ValueError("this process has had enough.")
+        return kept(step, steps)
+
+    SharedStep.draw = draw
+    try:
+        return {**refused(drawing(model=normalised()), compile=True), "steps": drawn[0]}
+    finally:
+        SharedStep.draw = kept
 
 
 def resumed(folder: Path) -> dict[str, Any]:
@@ -96,8 +113,10 @@ def main(folder: Path) -> None:
     build._compiler = lambda function, options: function  # noqa: ARG005
     found["exact"] = {name: both(case) for name, case in EXACT.items()}
     found["over the network"] = summed_over_the_network()
-    found["refused"] = {name: both(case) for name, case in PLAIN.items()}
-    found["nan"], found["resumed"], found["looked at"] = stopped_by_nan(), resumed(folder), looked_at()
+    found["refused"] = both(reading)
+    found["nan"] = {beside: stopped_by_nan(beside) for beside in (False, True)}
+    found["failing"], found["resumed"] = failing_where_others_normalise(), resumed(folder)
+    found["looked at"] = looked_at()
     how = {"schedule": interrupted_in_process_1, "out": folder / "interrupted", "compile": True}
     found["interrupted"] = refused(neural(**how))
     long = compilation.COMPILING_SECONDS

@@ -33,7 +33,7 @@ CASES = [
     *("noise of its own, in uneven shares", "an empty share", "a gradient in one process alone"),
     *("a schedule and a temperature", "an optimizer that is not known", "a rate that decays", "rows"),
     *("a function that is a mean", "a subsampled plate", "an ELBO that adds to gradients itself"),
-    *("all rows, in Pyro's store", "streams"),
+    *("all rows, in Pyro's store", "streams", "batch normalisation", "batch normalisation in a mean"),
 ]
 
 
@@ -110,7 +110,7 @@ def test_compiled_steps_of_two_processes_reach_what_plain_ones_reach(case: str, 
         assert seen["plain"]["engine"] == "plain steps"
 
 
-@pytest.mark.parametrize("case", ["rows", "a function that is a mean", "an ELBO that adds to gradients itself"])
+@pytest.mark.parametrize("case", ["rows", "an ELBO that adds to gradients itself", "batch normalisation in a mean"])
 def test_compiled_steps_of_two_processes_reach_what_one_process_reaches_with_the_same_noise(
     case: str, two: Two
 ) -> None:
@@ -150,25 +150,21 @@ def test_common_memory_has_no_name_once_all_have_it(two: Two) -> None:
     assert [seen["left"] for seen in two.seen] == [[], []]
 
 
-@pytest.mark.parametrize(
-    ("case", "reason"),
-    [
-        ("a value that is read", r"reads the value of a tensor .*\(in process 1\)"),
-        ("batch normalisation", "a network normalises over the rows of all processes"),
-    ],
-)
-def test_where_one_process_cannot_compile_all_take_plain_steps_and_say_why(case: str, reason: str, two: Two) -> None:
-    """The program reads a number in the second process alone; a normalisation is over the rows of both."""
+def test_where_one_process_cannot_compile_all_take_plain_steps_and_say_why(two: Two) -> None:
+    """The program reads a number in the second process alone."""
     for seen in two.seen:
-        found = seen["refused"][case]
+        found = seen["refused"]
         assert_same(found["plain"], found["compiled"])
         assert found["compiled"]["engine"].startswith("plain steps: ")
-        assert re.search(reason, found["compiled"]["engine"], re.DOTALL)
+        assert re.search(r"reads the value of a tensor .*\(in process 1\)", found["compiled"]["engine"], re.DOTALL)
 
 
-def test_a_loss_that_is_nan_in_one_process_stops_compiled_steps_of_both_before_they_move_a_weight(two: Two) -> None:
+@pytest.mark.parametrize("beside_normalisation", [False, True])
+def test_a_loss_that_is_nan_in_one_process_stops_compiled_steps_of_both_before_they_move_a_weight(
+    beside_normalisation: bool, two: Two
+) -> None:
     """The model is NaN for row 13 and no other; plain steps stop at the same place with the same weights."""
-    first, second = (seen["nan"] for seen in two.seen)
+    first, second = (seen["nan"][beside_normalisation] for seen in two.seen)
     for found in (first, second):
         assert found["compiled"]["type"] == "NonFiniteLossError"
         assert found["compiled"]["message"] == found["plain"]["message"]
@@ -178,6 +174,15 @@ def test_a_loss_that_is_nan_in_one_process_stops_compiled_steps_of_both_before_t
     assert "batch 1:" not in first["compiled"]["message"]  # some steps were compiled before
     notes = [*first["compiled"]["notes"], *second["compiled"]["notes"]]
     assert notes in (["Raised first in process 0."], ["Raised first in process 1."])
+
+
+def test_an_error_of_one_process_is_raised_in_the_other_which_waits_for_it_within_a_graph(two: Two) -> None:
+    """The second fails in the middle of a step, and the first is at a normalisation over the rows of both."""
+    for rank, seen in enumerate(two.seen):
+        assert seen["failing"]["type"] == "ValueError"
+        assert "has had enough" in seen["failing"]["message"]
+        assert seen["failing"]["notes"] == ([] if rank == 1 else ["Raised first in process 1."])
+        assert seen["failing"]["steps"] > 10
 
 
 def test_a_resumed_run_of_compiled_steps_reaches_what_an_uninterrupted_one_reaches_bit_for_bit(two: Two) -> None:

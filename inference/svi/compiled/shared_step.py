@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from ..data import Batch
 from ..exchange import Exchange
 from .capture import Capture
+from .meeting import Meeting
 from .one_step import OneStep, parted
 from .signature import tensors_of
 from .update_rule import State, groups_of, prepare_state, updated
@@ -25,13 +26,15 @@ class Part:
 
     Attributes:
         captured: loss and gradient of its share; of an empty one, a graph of nothing that moves no leaf.
-        weight: that of the share's loss in the loss of the batch.
+        weight: what the graph's loss and gradient are yet to be multiplied by.
         moved: of each leaf, whether the share of some process has a gradient for it.
+        meeting: of all processes within the graph.
     """
 
     captured: Capture
     weight: float
     moved: list[bool]
+    meeting: Meeting
 
     def of_moved(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Of tensors that belong to the leaves, those whose leaf is moved."""
@@ -73,6 +76,10 @@ class SharedStep:
 
     def gradient(self, batch: Batch, numbers: Mapping[str, float]) -> float:
         """The loss of this share; its gradient is left in the exchange."""
+        with self.part.meeting.held_by_all():
+            return self._gradient(batch, numbers)
+
+    def _gradient(self, batch: Batch, numbers: Mapping[str, float]) -> float:
         captured, places = self.part.captured, self.part.of_moved(self.exchange.own)
         if not any(captured.moved):
             for place in places:
@@ -95,7 +102,7 @@ class SharedStep:
         self, batches: Sequence[Batch], numbers: Sequence[Mapping[str, float]], rates: Sequence[Sequence[float]]
     ) -> list[float]:
         """Take a step by this share alone, and give its loss."""
-        loss = self.gradient(batches[0], numbers[0])
+        loss = self._gradient(batches[0], numbers[0])
         own = self.exchange.own
         nothing = [torch.zeros_like(place) for place in own]
         self._update([own, *([nothing] * (len(self.exchange.parts) - 1))], rates[0])
