@@ -47,10 +47,12 @@ class Steps(Protocol):
 
     Attributes:
         most: how many at a time.
+        threads: how many work on a step.
         step: what a step does.
     """
 
     most: int
+    threads: int
     step: OneStep
 
     def draw(self, steps: int) -> list[Tensor] | list[list[Tensor]]:

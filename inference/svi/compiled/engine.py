@@ -96,7 +96,12 @@ class Engine:
         """What was done, in one line."""
         if self.refused:
             return f"plain steps: {self.refused}"
-        return "; ".join(self.events) + f" ({self.seconds:.0f} s)" if self.events else "plain steps"
+        if not self.events:
+            return "plain steps"
+
+        threads = [steps.threads for steps in self.graphs.values() if steps is not None]
+        most = max(threads, default=1)
+        return "; ".join(self.events) + f" ({self.seconds:.0f} s, {most} thread{'s' * (most > 1)})"
 
     def refuse(self, reason: str) -> None:
         """Take plain steps, and say why."""

@@ -40,6 +40,7 @@ class Loop:
     """
 
     most = MOST
+    threads = 1
 
     def __init__(self, step: OneStep, compiler: Compiler, repeats: bool) -> None:
         self.step, self.compiler, self.repeats = step, compiler, repeats

@@ -59,6 +59,7 @@ class SharedStep:
 
     def __init__(self, part: Part, optimizer: Optimizer, exchange: Exchange, compiler: Compiler) -> None:
         self.part, self.exchange = part, exchange
+        self.threads = torch.get_num_threads()
         self.leaves = part.of_moved(part.captured.leaves)
         self.step = _with_rule(part.captured, optimizer, self.leaves)
         self.read = [tensor.detach() for tensor in [*part.captured.leaves, *part.captured.constants]]

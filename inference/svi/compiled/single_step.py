@@ -25,6 +25,7 @@ class SingleStep:
 
     def __init__(self, step: OneStep, compiler: Callable[[Callable], Callable]) -> None:
         self.step = step
+        self.threads = torch.get_num_threads()
         self.read = [*step.carried(), *step.held()]
         self.function = compiler(_stepping(step))
 
