@@ -74,7 +74,7 @@ def told(status: int | None, err: str) -> str:
     """What the sanitizer tells, in a line: the kind of fault, and the first frame that is not its own, without folders.
 
     Example:
-        >>> told(86, "==7==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x1\\n    #0 0x2 in kernel /b/a.cpp:9")
+        >>> told(86, "==7==ERROR: AddressSanitizer: heap-buffer-overflow on 0x1\\n    #0 0x2 in kernel /b/a.cpp:9")
         'heap-buffer-overflow in kernel a.cpp:9'
     """
     kind = re.search(r"ERROR: AddressSanitizer: (\S+)", err)
