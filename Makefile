@@ -53,7 +53,8 @@ lint: setup
 	@$(RUN) -m basedpyright
 
 pytest: setup
-	@$(ONE_THREAD) $(RUN) -m pytest -q -n 2 --dist loadgroup
+	@$(ONE_THREAD) $(RUN) -m pytest -q -n 2 --dist loadgroup --ignore tests/svi/compiled
+	@$(RUN) -m pytest -q -n 2 --dist loadgroup tests/svi/compiled  # with the threads that users have
 
 notebooks: setup
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; then $(ONE_THREAD) $(RUN) -m pytest -q -n 2 --nbmake notebooks; fi

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrometer import fit
 
-__all__ = ["ADAM", "STEPS", "Case", "Compared", "Trained", "compared", "trained"]
+__all__ = ["ADAM", "STEPS", "Case", "Compared", "Trained", "compared", "differences", "trained"]
 
 STEPS = 30
 SEED = 3
@@ -93,7 +93,11 @@ def trained(build: Callable[[], Case], compile: bool, steps: int = STEPS) -> Tra
 
 def compared(build: Callable[[], Case], steps: int = STEPS) -> Compared:
     """Train a case in both ways, and compare."""
-    plain, other = trained(build, compile=False, steps=steps), trained(build, compile=True, steps=steps)
+    return differences(trained(build, compile=False, steps=steps), trained(build, compile=True, steps=steps))
+
+
+def differences(plain: Trained, other: Trained) -> Compared:
+    """How far a training is from the plain one."""
     losses = ((other.losses - plain.losses) / plain.losses).abs().max().item()
     worst, left_out = 0.0, 0
     for a, b, moved in zip(other.parameters, plain.parameters, plain.moved, strict=True):
