@@ -1,17 +1,20 @@
 """Milliseconds a step of SVI: ours beside Pyro's, NumPyro's, plain torch by hand, and the multiplications alone.
 
-`python -m benchmarks.speed` writes its tables into docs/results.md. Everything is timed in one process on the same
-cores, in blocks that alternate, after a check that all take the same step: from the same weights and noise, the same
-losses. Ratios are medians over rounds of the ratio within a round, so that what slows a round down slows both.
+`python -m benchmarks.speed` writes its tables into docs/results.md, a block for each number of threads and each width
+of vectors; `--width 256` keeps every library to AVX2, as on most laptops. Everything is timed in one process on the
+same cores, in blocks that alternate, after a check that all take the same step: from the same weights and noise, the
+same losses. Ratios are medians over rounds of the ratio within a round, so that what slows a round down slows both.
 """
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch._inductor.config
 
 from .results_page import PAGE, provenance, write_block
 from .speed_agreement import disagreements
@@ -24,13 +27,19 @@ from .speed_ssvae import ssvae
 from .speed_systems import floors, missing, systems
 from .speed_vae import vae
 
-__all__ = ["main", "measure", "restrict"]
+__all__ = ["keep_to_avx2", "main", "measure", "restrict"]
 
 PAIRS: dict[str, Callable[[], SpeedPair]] = {
     "schools": eight_schools,
     "mixture": mixture,
     "vae": vae,
     "ssvae": ssvae,
+}
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
 }
 LOT = 500
 """Steps of a block are a multiple of this where they are more, as the steps in one call of a scan are this many."""
@@ -41,11 +50,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--threads", type=int, default=1, help="cores, and threads, of everybody")
+    parser.add_argument("--width", type=int, choices=[256], help="bits of vectors; by default the processor's most")
     parser.add_argument("--rounds", type=int, default=25, help="how often each is timed, in turn")
     parser.add_argument("--seconds", type=float, default=0.25, help="about how long a block is")
     parser.add_argument("--quick", action="store_true", help="3 rounds of short blocks, to see that all runs")
     parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the tables")
     chosen = parser.parse_args()
+    if chosen.width is not None:
+        keep_to_avx2()
     rounds, seconds = (3, 0.02) if chosen.quick else (chosen.rounds, chosen.seconds)
     cores = restrict(chosen.threads)
     torch.manual_seed(0)
@@ -55,9 +67,19 @@ def main() -> None:
         apart = disagreements(pair)
         parts.append(report(pair, measure(pair, rounds, seconds), apart))
         print(parts[-1], flush=True)
-    text = "\n\n".join([*parts, f"{cores} {rounds} rounds of blocks of about {seconds} s.", _left_out()])
     also = [] if missing() else ["numpyro", "jax"]
-    write_block(chosen.results, "speed", f"{text.strip()}\n\n{provenance('benchmarks.speed', *also)}")
+    words = f"{cores} {_width()} {rounds} rounds of blocks of about {seconds} s."
+    text = "\n\n".join([*parts, words, _left_out()]).strip()
+    block = f"speed-{chosen.width or 'own'}-{chosen.threads}"
+    write_block(chosen.results, block, f"{text}\n\n{provenance('benchmarks.speed', *also)}")
+
+
+def keep_to_avx2() -> None:
+    """Start this program again where no library may use wider vectors: torch, MKL, oneDNN and XLA read it only then."""
+    if all(os.environ.get(name) == value for name, value in AVX2.items()):
+        torch._inductor.config.cpp.simdlen = 256
+        return
+    os.execve(sys.executable, [sys.executable, "-m", "benchmarks.speed", *sys.argv[1:]], {**os.environ, **AVX2})
 
 
 def restrict(threads: int) -> str:
@@ -105,6 +127,10 @@ def _timed(run: Run, steps: int) -> float:
     began = time.perf_counter()
     run(steps)
     return (time.perf_counter() - began) / steps
+
+
+def _width() -> str:
+    return f"Vectors are those of {torch.backends.cpu.get_cpu_capability()}, for everybody."
 
 
 def _left_out() -> str:

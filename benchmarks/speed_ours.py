@@ -16,7 +16,7 @@ from pyrometer.inference.svi.preparation import inspect_pair
 
 from .speed_pair import Run, SpeedPair
 
-__all__ = ["OURS", "ours"]
+__all__ = ["OURS", "ours", "steps_of"]
 
 OURS = "pyrometer"
 
@@ -26,15 +26,15 @@ def ours(pair: SpeedPair) -> dict[str, Callable[[], Run]]:
 
     The steps are those that ``fit`` takes, without its loop around them.
     """
-    ways: dict[str, Callable[[], Run]] = {OURS: lambda: _steps(pair, at_once=False)}
+    ways: dict[str, Callable[[], Run]] = {OURS: lambda: steps_of(pair, at_once=False)}
     if not pair.mixed:
-        ways[f"{OURS}, several steps a call"] = lambda: _steps(pair, at_once=True)
+        ways[f"{OURS}, several steps a call"] = lambda: steps_of(pair, at_once=True)
     elif has_bfloat16_products(torch.device("cpu")):
-        ways[f"{OURS}, bf16"] = lambda: _steps(pair, at_once=False, rounded=True)
+        ways[f"{OURS}, bf16"] = lambda: steps_of(pair, at_once=False, rounded=True)
     return ways
 
 
-def _steps(speed_pair: SpeedPair, at_once: bool, rounded: bool = False) -> Run:
+def steps_of(speed_pair: SpeedPair, at_once: bool, rounded: bool = False) -> Run:
     """Takes steps one by one, or as many at once as can be."""
     with pyro.get_param_store().scope():  # which is where `pyro.module` of another competitor puts its weights
         pair = Pair(*speed_pair.programs(), as_objective(speed_pair.objective()))

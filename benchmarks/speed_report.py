@@ -38,7 +38,7 @@ def report(pair: SpeedPair, times: Measured, apart: Mapping[str, float]) -> str:
         ]
         for name, values in times.items()
     ]
-    return f"### {pair.name}\n\n{pair.words}\n\n{table(header, rows)}"
+    return f"#### {pair.name}\n\n{pair.words}\n\n{table(header, rows)}"
 
 
 def _ratio(above: list[float] | None, below: list[float] | None) -> str:

@@ -1,6 +1,7 @@
 """Whether a training takes compiled steps: what was asked for, whether it pays, and what stands in the way."""
 
 import functools
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -31,17 +32,23 @@ def check_compile(compile: Any) -> None:
         raise ValueError(f'compile must be True, False or "auto", got {compile!r}.')
 
 
-def decide_on_compiling(training: Training, compile: bool | str, asked: bool, loss_seconds: float) -> None:
+def decide_on_compiling(
+    training: Training, compile: bool | str, asked: bool, loss_seconds: float, again: Callable[[], float]
+) -> None:
     """Give the training an engine, or none.
 
     Args:
         training: its ``compile`` and ``engine`` are set; the first is what a resumed run is to be given again.
         compile: True, False, or "auto", where it is to pay.
         asked: whether this call has asked for compiled steps, so that a refusal is a warning.
-        loss_seconds: what an evaluation of the loss took.
+        loss_seconds: what the first evaluation of the loss took, which is the slowest.
+        again: evaluates it once more, and gives the seconds.
     """
     if compile == "auto":
         compile = worthwhile(STEP_PER_LOSS * training.own_seconds(loss_seconds), training.total)
+        if compile:
+            loss_seconds = min(loss_seconds, again())
+            compile = worthwhile(STEP_PER_LOSS * training.own_seconds(loss_seconds), training.total)
     training.compile, training.engine = bool(compile), _engine(training, asked) if compile else None
     if training.engine is None:
         return

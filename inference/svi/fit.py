@@ -220,7 +220,8 @@ def fit(  # noqa: PLR0913, PLR0915 - a training has this many independent choice
         training = begin(pair, loss, built, fabric, batches, epochs, steps, schedule, on_epoch, data_size, products)
         state = None if directory is None else directory.load(training.uses_progress)
         # A resumed run goes on as it began: compiled steps are rounded in another way.
-        decide_on_compiling(training, compile if state is None else state["compile"], compile is True, seconds)
+        chosen = compile if state is None else state["compile"]
+        decide_on_compiling(training, chosen, compile is True, seconds, lambda: check_loss(pair, loss, samples[0]))
         if directory is None:
             training.run(None, progress)
         else:
