@@ -19,7 +19,7 @@ from torch import Tensor
 from torch._inductor import config, cpu_vec_isa
 from torch._inductor.graph import GraphLowering
 
-from pyrometer.inference.energy import accumulations
+from pyrometer.inference.compiler import accumulations
 from pyrometer.inference.svi.compiled import build
 
 from .accumulations_programs import PROGRAMS, Program

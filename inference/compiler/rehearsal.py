@@ -43,12 +43,11 @@ def rehearse(function: Callable[..., object], inputs: Sequence[Tensor]) -> None:
         return
 
     guarded = guards_available()
-    threads = torch.get_num_threads()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside other threads, which it does not need
+        warnings.simplefilter("ignore")  # of forking beside other threads, of which the fork needs none
         process = os.fork()
     if process == 0:
-        _run_and_exit(function, inputs, threads, guarded)
+        _run_and_exit(function, inputs, guarded)
 
     status = _waited_for(process)
     if status is None:
@@ -58,7 +57,7 @@ def rehearse(function: Callable[..., object], inputs: Sequence[Tensor]) -> None:
         raise UnsafeCodeError(f"a run of the compiled code on copies ended its process ({name})")
 
 
-def _run_and_exit(function: Callable[..., object], inputs: Sequence[Tensor], threads: int, guarded: bool) -> None:
+def _run_and_exit(function: Callable[..., object], inputs: Sequence[Tensor], guarded: bool) -> None:
     """What the new process does; it never returns."""
     code = FAILED
     try:
@@ -67,7 +66,7 @@ def _run_and_exit(function: Callable[..., object], inputs: Sequence[Tensor], thr
             guard_memory()
         # The threads of OpenMP are gone, and the thread that had them would wait for them; another has its own.
         finished: list[bool] = []
-        runner = threading.Thread(target=lambda: finished.append(_run(function, inputs, threads)))
+        runner = threading.Thread(target=lambda: finished.append(_run(function, inputs)))
         runner.start()
         runner.join()
         code = 0 if finished else FAILED
@@ -75,8 +74,7 @@ def _run_and_exit(function: Callable[..., object], inputs: Sequence[Tensor], thr
         os._exit(code)
 
 
-def _run(function: Callable[..., object], inputs: Sequence[Tensor], threads: int) -> bool:
-    torch.set_num_threads(threads)
+def _run(function: Callable[..., object], inputs: Sequence[Tensor]) -> bool:
     with torch.no_grad():
         for _ in range(RUNS):
             copies = [_copy(tensor) for tensor in inputs]

@@ -94,4 +94,4 @@ def test_what_is_made_or_moved_in_a_block_is_put_back():
 def interpreted_steps(monkeypatch):
     from pyrometer.inference.svi.compiled import build
 
-    monkeypatch.setattr(build, "_compiler", lambda function, options: function)  # noqa: ARG005
+    monkeypatch.setattr(build, "_compiler", lambda _options: lambda function, _example: function)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from .capture import Capture
-from .update_rule import Group, State, groups_of, prepare_state, updated
+from .update_rule import Group, State, factors, groups_of, prepare_state, updated
 
 __all__ = ["OneStep", "Step", "one_step", "parted"]
 
@@ -75,8 +75,9 @@ class OneStep:
         leaves, states = carried[:count], self._states(carried[count:])
         loss, *gradients = self.loss_and_gradients(leaves, held, step)
         new_leaves, new_states = [], []
-        for group, leaf, gradient, state in zip(self.groups, leaves, gradients, states, strict=True):
-            new, after = updated(group, step.rates[group.index], leaf, gradient, state)
+        common = factors(self.groups, step.rates, states)
+        for group, factor, leaf, gradient, state in zip(self.groups, common, leaves, gradients, states, strict=True):
+            new, after = updated(group, factor, leaf, gradient, state)
             new_leaves.append(new)
             new_states.extend(after.tensors())
         finite = loss.isfinite()

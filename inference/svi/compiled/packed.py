@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .one_step import OneStep, Step
-from .update_rule import State, updated
+from .update_rule import State, packed_factors, updated
 
 __all__ = ["PackedStep", "can_pack"]
 
@@ -68,7 +68,8 @@ class PackedStep:
         loss, *gradients = self.step.loss_and_gradients(leaves, held, given)
         gradient = torch.cat([part.flatten() for part in gradients])
         rate = given.rates[0] if len(given.rates) == 1 else torch.stack(list(given.rates))[self.group_of]
-        weights, state = updated(self.rule, rate, weights, gradient, state)
+        factors = packed_factors(self.rule, rate, state.step)
+        weights, state = updated(self.rule, factors, weights, gradient, state)
         finite = loss.isfinite()
         return loss, [
             torch.where(finite, new, old) for new, old in zip([weights, *state.tensors()], packed, strict=True)

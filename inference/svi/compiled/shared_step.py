@@ -13,7 +13,7 @@ from .capture import Capture
 from .meeting import Meeting
 from .one_step import OneStep, parted
 from .signature import tensors_of
-from .update_rule import State, groups_of, prepare_state, updated
+from .update_rule import State, factors, groups_of, prepare_state, updated
 
 __all__ = ["Part", "SharedStep"]
 
@@ -162,10 +162,12 @@ def _update(step: OneStep, leaves: int, processes: int) -> Callable[..., list[Te
         gradients = [total.to(leaf.dtype) for total, leaf in zip(sums, weights, strict=True)]
         if step.groups is None:
             return [gradient.clone() for gradient in gradients]
+
         rest = iter(states)
-        for group, leaf, gradient, state in zip(step.groups, weights, gradients, step.states, strict=True):
-            old = State(*(next(rest) for _ in state.tensors()))
-            new, after = updated(group, rates[group.index], leaf, gradient, old)
+        before = [State(*(next(rest) for _ in state.tensors())) for state in step.states]
+        common = factors(step.groups, rates, before)
+        for group, factor, leaf, gradient, old in zip(step.groups, common, weights, gradients, before, strict=True):
+            new, after = updated(group, factor, leaf, gradient, old)
             leaf.copy_(new)
             for place, tensor in zip(old.tensors(), after.tensors(), strict=True):
                 place.copy_(tensor)

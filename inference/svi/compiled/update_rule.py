@@ -14,7 +14,17 @@ from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-__all__ = ["Group", "State", "groups_of", "next_rates", "prepare_state", "updated"]
+__all__ = [
+    "Factors",
+    "Group",
+    "State",
+    "factors",
+    "groups_of",
+    "next_rates",
+    "packed_factors",
+    "prepare_state",
+    "updated",
+]
 
 
 class State(NamedTuple):
@@ -28,6 +38,20 @@ class State(NamedTuple):
     def tensors(self) -> list[Tensor]:
         """Those that are there."""
         return [tensor for tensor in self if tensor is not None]
+
+
+class Factors(NamedTuple):
+    """What of a step is the same for all elements of a parameter, float64.
+
+    Attributes:
+        rate: r.
+        move: r / (1 - b_1^t), and for ClippedAdam that times the root.
+        root: the square root of 1 - b_2^t.
+    """
+
+    rate: Tensor
+    move: Tensor
+    root: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,28 +95,58 @@ def prepare_state(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[St
     return [_state(optimizer, parameter) for parameter in parameters]
 
 
-def updated(group: Group, rate: Tensor, parameter: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
-    """The parameter and its state after a step, as new tensors; ``rate`` is a float64 number."""
+def factors(groups: Sequence[Group], rates: Sequence[Tensor], states: Sequence[State]) -> list[Factors]:
+    """Those of the step that follows, of every parameter; ``rates`` are those of the groups.
+
+    They are taken together for all parameters of a group, so that a compiler gives them memory of their own: what is
+    used once it would compute again for every few elements of a parameter.
+    """
+    found: dict[int, Factors] = {}
+    for group in dict.fromkeys(groups):
+        members = [index for index, one in enumerate(groups) if one == group]
+        steps = torch.stack([states[index].step for index in members])
+
+        both = torch.stack(_move_and_root(group, rates[group.index], steps))
+
+        for place, index in enumerate(members):
+            found[index] = Factors(rates[group.index], both[0, place], both[1, place])
+    return [found[index] for index in range(len(groups))]
+
+
+def packed_factors(group: Group, rate: Tensor, steps: Tensor) -> Factors:
+    """Those of weights in one vector, (D,), each with its own count of steps; ``rate`` is () or (D,)."""
+    move, root = _move_and_root(group, rate, steps)
+    return Factors(rate, move, root)
+
+
+def updated(group: Group, factors: Factors, parameter: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
+    """The parameter and its state after a step, as new tensors."""
     b1, b2 = group.betas
     gradient = -gradient if group.maximize else gradient
     gradient = gradient if group.clip is None else gradient.clamp(-group.clip, group.clip)
     if group.decoupled:
-        parameter = parameter * (1 - rate * group.weight_decay).to(parameter.dtype)
+        parameter = parameter * (1 - factors.rate * group.weight_decay).to(parameter.dtype)
     elif group.weight_decay:
         gradient = gradient + group.weight_decay * parameter
-    step = state.step + 1
+
     mean = state.mean + (1 - b1) * (gradient - state.mean)
     deviation = gradient - mean if group.centered else gradient
     square = b2 * state.square + (1 - b2) * deviation * deviation
     largest = None if state.largest is None else torch.maximum(state.largest, square)
     scale = (square if largest is None else largest).sqrt()
-    # 1 - b^t in float64: at t = 1 it is 0.001 for b = 0.999, to which float32 would be right in four digits.
-    c1, c2 = (-torch.expm1(step.double() * math.log(b)) if b > 0 else torch.ones_like(rate) for b in (b1, b2))
+
     if group.clip is None:
-        move = (rate / c1).to(parameter.dtype) * (mean / (scale / c2.sqrt().to(parameter.dtype) + group.eps))
-    else:
-        move = (rate * c2.sqrt() / c1).to(parameter.dtype) * (mean / (scale + group.eps))
-    return parameter - move, State(step, mean, square, largest)
+        scale = scale / factors.root.to(parameter.dtype)
+    move = factors.move.to(parameter.dtype) * (mean / (scale + group.eps))
+    return parameter - move, State(state.step + 1, mean, square, largest)
+
+
+def _move_and_root(group: Group, rate: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    # 1 - b^t in float64: at t = 1 it is 0.001 for b = 0.999, to which float32 would be right in four digits.
+    times = steps.double() + 1
+    first, second = (1 - torch.exp(times * math.log(b)) if b > 0 else torch.ones_like(times) for b in group.betas)
+    root = second.sqrt()
+    return (rate / first if group.clip is None else rate * root / first), root
 
 
 def next_rates(optimizer: Optimizer) -> list[float]:

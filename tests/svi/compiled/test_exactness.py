@@ -81,8 +81,8 @@ def test_compiled_single_steps_of_two_shapes_are_those_of_plain_pyro(monkeypatch
 @pytest.mark.usefixtures("interpreted")
 def test_the_comparison_sees_steps_that_are_a_thousandth_too_large(monkeypatch):
     """The self-check, which is to find wrong programs and not small errors, lets them pass."""
-    right = update_rule.updated
-    monkeypatch.setattr(packed, "updated", lambda group, rate, *rest: right(group, 1.001 * rate, *rest))
+    right = update_rule.packed_factors
+    monkeypatch.setattr(packed, "packed_factors", lambda group, rate, steps: right(group, 1.001 * rate, steps))
     found = compared(CASES["functions with pyro.param"])
     assert found.engine.startswith(LOOP)
     assert found.parameters > PARAMETERS

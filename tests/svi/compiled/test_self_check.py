@@ -233,21 +233,22 @@ class Settled(nn.Module):
         pyro.sample("y", dist.Normal(z, 0.7).expand([len(y)]).to_event(1), obs=y)
 
 
-def turned_over(made, batch, which):
+class TurnedOver:
     """Steps in which one parameter goes the other way, as rounding may have it."""
-    steps = steps_of(made, batch)
-    right = steps.function
-    place = next(i for i, leaf in enumerate(steps.step.captured.moving) if leaf is which)
 
-    def wrong(*tensors):
-        carried = tensors[1 + place]  # after the number of steps
-        kept = carried.clone()
-        found = right(*tensors)
-        carried.copy_(2 * kept - carried)
-        return found
+    def __init__(self, steps, which):
+        self.steps, self.which, self.step = steps, which, steps.step
 
-    steps.function = wrong
-    return steps
+    def __call__(self, batches, numbers, rates):
+        before = self.which.detach().clone()
+        losses = self.steps(batches, numbers, rates)
+        with torch.no_grad():
+            self.which.copy_(2 * before - self.which)
+        return losses
+
+
+def turned_over(made, batch, which):
+    return TurnedOver(steps_of(made, batch), which)
 
 
 def test_where_the_second_step_hangs_on_the_rounding_of_the_first_that_one_is_compared(plain, batch):

@@ -7,7 +7,7 @@ import torch
 from pyro.optim.clipped_adam import ClippedAdam
 from torch.optim import SGD, Adam, AdamW
 
-from pyrometer.inference.svi.compiled.update_rule import groups_of, next_rates, prepare_state, updated
+from pyrometer.inference.svi.compiled.update_rule import factors, groups_of, next_rates, prepare_state, updated
 
 RULES = {
     "Adam": functools.partial(Adam, lr=0.03),
@@ -57,9 +57,11 @@ def take_by_rule(optimizer, leaves, steps, start=0):
     with torch.no_grad():
         for step in range(start, start + steps):
             rates = [torch.tensor(rate, dtype=torch.float64) for rate in next_rates(optimizer)]
-            for leaf, gradient, state in zip(leaves, gradients(leaves[0].dtype, step), states, strict=True):
-                group = groups[id(leaf)]
-                new, after = updated(group, rates[group.index], leaf, gradient, state)
+            own = [groups[id(leaf)] for leaf in leaves]
+            common = factors(own, rates, states)
+            given = zip(own, common, leaves, gradients(leaves[0].dtype, step), states, strict=True)
+            for group, factor, leaf, gradient, state in given:
+                new, after = updated(group, factor, leaf, gradient, state)
                 assert new.dtype == leaf.dtype
                 for old, value in zip([leaf, *state.tensors()], [new, *after.tensors()], strict=True):
                     assert value.dtype == old.dtype
