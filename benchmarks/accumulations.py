@@ -19,7 +19,7 @@ from torch import Tensor
 from torch._inductor import config, cpu_vec_isa
 from torch._inductor.graph import GraphLowering
 
-from pyrometer.inference.compiler import accumulations
+from pyrometer.inference.compiler import accumulations, compile_at
 from pyrometer.inference.svi.compiled import build
 
 from .accumulations_programs import PROGRAMS, Program
@@ -121,7 +121,7 @@ def _found_here(names: Sequence[str], width: int, unprotected: bool) -> Found:
         _codes() as codes,
         _counted(counts, unprotected),
     ):
-        fast = build._compiler(all_of_them, build.OPTIONS)
+        fast = compile_at(all_of_them, flat, build.IN_STEPS)
         results = iter([fast(*flat) for _ in range(3)][-1])  # a fault in memory may show late
     off = {}
     for name, tensors in zip(names, expected, strict=True):

@@ -101,15 +101,20 @@ def test_a_wrong_loss_is_found(plain, batch):
         self_check(made._replace(step=lambda *given: 1.01 * made.step(*given)), steps, batch, {}, 1e-4)
 
 
+def scaled(common, factor):
+    """Moves that are so many times as large."""
+    return common._replace(move=factor * common.move)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda right: lambda group, rate, *rest: right(group, 1.1 * rate, *rest), "is off by "),
+        (lambda right: lambda group, common, *rest: right(group, scaled(common, 1.1), *rest), "is off by "),
         (
-            lambda right: lambda group, rate, leaf, gradient, state: right(group, rate, leaf, -gradient, state),
+            lambda right: lambda group, common, leaf, gradient, state: right(group, common, leaf, -gradient, state),
             "off|loss",
         ),
-        (lambda _: lambda group, rate, leaf, gradient, state: (leaf, state), "off|loss"),  # noqa: ARG005
+        (lambda _: lambda group, common, leaf, gradient, state: (leaf, state), "off|loss"),  # noqa: ARG005
     ],
     ids=["rate", "sign", "nothing"],
 )
@@ -211,8 +216,12 @@ def test_a_program_that_draws_in_another_way_after_a_nudge_can_be_checked(plain)
 @pytest.mark.parametrize("factor", [1.1, -1.0, 0.0])
 def test_a_wrong_update_of_such_a_program_is_found(factor, plain, monkeypatch):
     right = packed.updated
-    monkeypatch.setattr(packed, "updated", lambda group, rate, *rest: right(group, factor * rate, *rest))
-    monkeypatch.setattr(one_step, "updated", lambda group, rate, *rest: right(group, factor * rate, *rest))
+
+    def wrong(group, common, *rest):
+        return right(group, scaled(common, factor), *rest)
+
+    monkeypatch.setattr(packed, "updated", wrong)
+    monkeypatch.setattr(one_step, "updated", wrong)
     made = plain(topics, Topics())
     with pytest.raises(Mismatch, match="is off by|the loss of a compiled step"):
         self_check(made, steps_of(made, WORDS), WORDS, {}, 1e-4)
