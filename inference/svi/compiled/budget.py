@@ -47,20 +47,20 @@ def check_forward(graph: Graph) -> None:
     """Refuse while a loss is traced what is already too large, so that nobody waits for the rest."""
     most = _MOST.get()
     if most is not None and len(graph.nodes) > most:
-        raise NotTraceable(_refusal(f"more than {most}", most, most))
+        raise NotTraceable(_refusal(f"more than {most}", " or more", most, most))
 
 
 def check_size(graph: Graph) -> None:
     """Refuse a whole graph that is too large."""
     most, operations = _MOST.get(), sum(node.op == "call_function" for node in graph.nodes)
     if most is not None and operations > most:
-        raise NotTraceable(_refusal(str(operations), operations, most))
+        raise NotTraceable(_refusal(str(operations), "", operations, most))
 
 
-def _refusal(count: str, operations: int, most: int) -> str:
+def _refusal(count: str, or_more: str, operations: int, most: int) -> str:
     seconds = SECONDS + SECONDS_PER_OPERATION * operations
     otherwise = ", or ask for it by compile=True" if most < LARGE else ""
     return (
-        f"the step has {count} operations, which would take about {seconds:.0f} s to compile: write loops over sites "
-        f"as a pyro.plate{otherwise}"
+        f"the step has {count} operations, which would take about {seconds:.0f} s{or_more} to compile: write loops over "
+        f"sites as a pyro.plate{otherwise}"
     )
