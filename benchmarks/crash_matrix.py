@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--widths", nargs="+", choices=SIMDLEN, default=widths_here(), help="of vectors, in bits")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--flags", nargs="*", default=["-O1"], help="for the C++ compiler; none for those of users")
+    parser.add_argument("--flags", nargs="*", default=[], help="more for the C++ compiler, as --flags=-O0")
     parser.add_argument("--resume", action="store_true", help="go on with what --found has")
     parser.add_argument("--found", type=Path, default=RESULTS, help="gets a line for each cell")
     parser.add_argument("--results", type=Path, default=PAGE, help="the page that gets the table")
