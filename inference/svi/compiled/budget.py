@@ -61,6 +61,6 @@ def _refusal(count: str, or_more: str, operations: int, most: int) -> str:
     seconds = SECONDS + SECONDS_PER_OPERATION * operations
     otherwise = ", or ask for it by compile=True" if most < LARGE else ""
     return (
-        f"the step has {count} operations, which would take about {seconds:.0f} s{or_more} to compile: write loops over "
-        f"sites as a pyro.plate{otherwise}"
+        f"the step has {count} operations, which would take about {seconds:.0f} s{or_more} to compile: write loops "
+        f"over sites as a pyro.plate{otherwise}"
     )
