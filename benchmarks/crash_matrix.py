@@ -37,6 +37,7 @@ def main() -> int:
         for threads in chosen.threads
     ]
     known = {found[:4]: found for found in _read(chosen.found)}
+    chosen.found.write_text("".join(f"{json.dumps(found._asdict())}\n" for found in known.values()))
     left = [cell for cell in wanted if cell not in known]
     with environment(chosen.flags) as variables:
         parts = _parts(left, chosen.steps, variables)

@@ -1,10 +1,13 @@
 """Compiled steps in processes of their own, with two threads: they are those of plain ones, and a crash is named."""
 
+import json
 import shutil
 import signal
+from contextlib import nullcontext
 
 import pytest
 
+from pyrometer.benchmarks import crash_matrix
 from pyrometer.benchmarks.case_processes import Cell, Found, Setting, environment, found_apart, in_parallel, widths_here
 from pyrometer.benchmarks.crash_matrix import report
 from pyrometer.benchmarks.exactness_recipes import RECIPES
@@ -77,3 +80,18 @@ def test_what_the_sanitizer_tells_is_the_kind_of_fault_and_its_place():
     err += "    #1 0x2 in kernel(float*) /a/b c/d.cpp:12\n"
     assert told(86, err) == "heap-buffer-overflow in kernel(float*) d.cpp:12"
     assert told(-11, "oh\nno\n") == "ended with -11, and nothing was told: no"
+
+
+@pytest.mark.parametrize("rest", ["", '{"case": "a", "wid'])
+def test_a_resumed_run_takes_what_is_known_and_no_half_line(tmp_path, monkeypatch, rest):
+    case, path = LOOP, tmp_path / "found.jsonl"
+    known, other = OK._replace(case=case, losses=1e-6), OK._replace(case=case, threads=2, losses=2e-6)
+    path.write_text(json.dumps(known._asdict()) + "\n" + rest)
+    asked = []
+    monkeypatch.setattr(crash_matrix, "found_apart", lambda cells, _: asked.extend(cells) or iter([other]))
+    arguments = ["--cases", case, "--widths", "256", "--threads", "1", "2", "--steps", str(STEPS), "--resume"]
+    monkeypatch.setattr("sys.argv", ["", *arguments, "--found", str(path), "--results", str(tmp_path / "page.md")])
+    monkeypatch.setattr(crash_matrix, "environment", lambda _: nullcontext({}))
+    assert crash_matrix.main() == 0
+    assert asked == [Cell(case, 2)]
+    assert [json.loads(line)["losses"] for line in path.read_text().splitlines()] == [1e-6, 2e-6]
