@@ -15,6 +15,7 @@ from pyrometer.inference.svi.pair import Pair
 from pyrometer.inference.svi.preparation import inspect_pair
 
 from .speed_pair import Run, SpeedPair
+from .speed_systems import has_wide_vectors
 
 __all__ = ["OURS", "ours", "steps_of"]
 
@@ -29,7 +30,7 @@ def ours(pair: SpeedPair) -> dict[str, Callable[[], Run]]:
     ways: dict[str, Callable[[], Run]] = {OURS: lambda: steps_of(pair, at_once=False)}
     if not pair.mixed:
         ways[f"{OURS}, several steps a call"] = lambda: steps_of(pair, at_once=True)
-    elif has_bfloat16_products(torch.device("cpu")):
+    elif has_bfloat16_products(torch.device("cpu")) and has_wide_vectors():
         ways[f"{OURS}, bf16"] = lambda: steps_of(pair, at_once=False, rounded=True)
     return ways
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .speed_pair import HandWritten, Product, Run, SpeedPair
 
-__all__ = ["LOOP", "PLAIN", "SCAN", "TRACED", "floors", "missing", "systems"]
+__all__ = ["LOOP", "PLAIN", "SCAN", "TRACED", "floors", "has_wide_vectors", "missing", "systems"]
 
 PLAIN = "Pyro, `SVI.step`"
 TRACED = "Pyro, `Jit` ELBO"
@@ -37,10 +37,15 @@ def systems(pair: SpeedPair) -> dict[str, Build]:
         found |= {LOOP: lambda: speed_numpyro.loop(pair), SCAN: lambda: speed_numpyro.scan(pair)}
     for name, write in pair.by_hand.items():
         found[name] = lambda write=write: _by_hand(write(), pair.rate, mixed=False)
-    if pair.mixed:
+    if pair.mixed and has_wide_vectors():
         for name, write in pair.by_hand.items():
             found[f"{name}, bf16"] = lambda write=write: _by_hand(write(), pair.rate, mixed=True)
     return found
+
+
+def has_wide_vectors() -> bool:
+    """Torch uses AVX-512, without which it imitates products in bfloat16 and takes a hundred times as long."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def missing() -> list[str]:
@@ -54,7 +59,9 @@ def floors(pair: SpeedPair) -> dict[str, Build]:
     In float32 that is the library which torch takes by itself, and oneDNN, which comes with torch as well: on some
     processors one is twice as fast as the other.
     """
-    ways = {"": (torch.float32, _mm), ", bf16": (torch.bfloat16, _mm)}
+    ways = {"": (torch.float32, _mm)}
+    if has_wide_vectors():
+        ways[", bf16"] = torch.bfloat16, _mm
     if torch.backends.mkldnn.is_available():
         ways[", oneDNN"] = (torch.float32, _mm_of_onednn)
     return {
