@@ -28,7 +28,7 @@ PAIRS: dict[str, Callable[[], SpeedPair]] = {
     "vae": vae,
     "ssvae": ssvae,
 }
-PLAIN_STEPS = 60
+PLAIN_STEPS = 100
 ROUNDS = 15
 SECONDS = 0.1
 """About how long a block of compiled steps is."""
@@ -42,6 +42,7 @@ def main() -> None:
     """Prints what was measured, as JSON, on the last line."""
     name, *lengths = sys.argv[1:]
     pair = PAIRS[name]()
+    _seconds(pair, 1, compile=False)  # imports
     one = _seconds(pair, 1, compile=False)
     plain = (_seconds(pair, 1 + PLAIN_STEPS, compile=False) - one) / PLAIN_STEPS
     first = _seconds(pair, 1, compile=True) - one

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..compiler import too_old, untested
-from ..energy.compiled import COMPILING_SECONDS
 from ..energy.user_code import warn_caller
 from .compiled import Engine
 from .compiled.budget import affordable
@@ -18,6 +17,8 @@ from .training import Training
 
 __all__ = ["check_compile", "decide_on_compiling", "worthwhile"]
 
+COMPILING_SECONDS = 15.0
+"""Until the first compiled step, with nothing on disk: 10 to 20 on two cores (`python -m benchmarks.first_step`)."""
 STEP_PER_LOSS = 3
 """A step against an evaluation of its loss: forwards, and twice as much backwards."""
 PYTHON_SECONDS = 0.003
