@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .native_products import native_product
 from .replay_driver import Driver, driver
 
 __all__ = ["NotReplayable", "Replay", "Rows"]
@@ -71,6 +72,7 @@ class Replay:
         self._counts = (ctypes.c_int64 * len(calls))(*(len(call.arguments) for call in calls))
         self._arguments = _pointers([argument for call in calls for argument in call.arguments])
 
+    @torch.no_grad()
     def run(self, steps: int, inputs: Sequence[Rows]) -> list[float]:
         """Take so many steps, each with its row of these inputs, and give the losses; the last may be not finite."""
         losses = (ctypes.c_double * steps)()
@@ -107,8 +109,7 @@ class Replay:
 
         def guarded() -> int:
             try:
-                with torch.no_grad():
-                    again()
+                again()
             except BaseException as error:  # it cannot pass through C
                 self.failure = error
                 return 1
@@ -136,6 +137,11 @@ class _Operations(TorchDispatchMode):
         results = func(*args, **given)
         first = [result for result in tree_leaves(results) if isinstance(result, Tensor)]
         self.replay._kept.append((args, given, first))
+        native = native_product(func, args, given)
+        if native is not None:
+            self.replay._kept.append(native.owner)
+            self.calls.append(_Call(native.address, native.arguments))
+            return results
 
         def again() -> None:
             found = [result for result in tree_leaves(func(*args, **given)) if isinstance(result, Tensor)]

@@ -13,7 +13,7 @@ from typing import Any
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-__all__ = ["Driver", "driver"]
+__all__ = ["Driver", "add_product", "driver"]
 
 Driver = Callable[..., int]
 
@@ -30,6 +30,11 @@ static inline int call(pointer function, pointer *a, int64_t count) {{
 {cases}
     }}
     return 1;
+}}
+
+extern "C" void add_product(pointer function, pointer out, pointer summand, pointer left, pointer right) {{
+    using Sum = int (*)(pointer, pointer, pointer, pointer, double, double);
+    reinterpret_cast<Sum>(function)(out, summand, left, right, 1.0, 1.0);
 }}
 
 extern "C" int64_t replay(
@@ -55,7 +60,7 @@ CASE = "        case {count}: reinterpret_cast<void (*)({types})>(function)({val
 
 
 @functools.cache
-def _loaded(counts: tuple[int, ...]) -> Driver:
+def _loaded(counts: tuple[int, ...]) -> ctypes.CDLL:
     library = ctypes.CDLL(str(_built(_source(counts))))
     library.replay.restype = ctypes.c_int64
     library.replay.argtypes = [
@@ -63,7 +68,7 @@ def _loaded(counts: tuple[int, ...]) -> Driver:
         *(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
         *(ctypes.c_void_p, ctypes.c_void_p),
     ]
-    return library.replay
+    return library
 
 
 def driver(counts: Iterable[int]) -> Driver:
@@ -72,7 +77,14 @@ def driver(counts: Iterable[int]) -> Driver:
     Raises:
         subprocess.CalledProcessError: the C++ compiler fails.
     """
-    return _loaded(tuple(sorted({*counts} - {0})))
+    return _loaded(tuple(sorted({*counts} - {0}))).replay
+
+
+def add_product() -> int:
+    """The address of a function that calls one of torch's for a sum and a product, given before its arguments."""
+    address = ctypes.cast(_loaded(()).add_product, ctypes.c_void_p).value
+    assert address is not None
+    return address
 
 
 def _source(counts: tuple[int, ...]) -> str:

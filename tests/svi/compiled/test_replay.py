@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pyrometer.inference.compiler import compile_at
+from pyrometer.inference.svi.compiled.native_products import native_product
 from pyrometer.inference.svi.compiled.replay import NotReplayable, Replay, Rows
 
 pytestmark = pytest.mark.usefixtures("compiler")
@@ -104,3 +105,40 @@ def test_a_profiler_of_the_user_stays():
     finally:
         sys.setprofile(None)
     assert kept is profiler
+
+
+def test_products_are_called_in_torchs_library_and_factors_are_left_to_python():
+    """A plain product has an address; one with a factor, and any other operation, has none."""
+    left, right, out = torch.randn(3, 4), torch.randn(4, 2), torch.zeros(3, 2)
+    plain = native_product(torch.ops.aten.addmm.out, (torch.ones(2), left, right), {"out": out, "alpha": 1})
+    assert plain is not None
+    assert len(plain.arguments) == 5
+    assert native_product(torch.ops.aten.addmm.out, (torch.ones(2), left, right), {"out": out, "alpha": 2}) is None
+    assert native_product(torch.ops.aten.exp.out, (left,), {"out": left}) is None
+
+
+def test_a_sum_and_a_product_are_what_torch_makes_of_them():
+    """A layer with a bias, beside the function itself, over steps."""
+
+    def layered(loss, bias, weight, x):
+        seen = torch.addmm(bias, x, weight).tanh()
+        loss.copy_(seen.square().sum())
+        bias.sub_(0.1 * seen.sum(0))
+        return []
+
+    generator = torch.Generator().manual_seed(4)
+    inputs = [
+        torch.zeros((), dtype=torch.float64),
+        torch.randn(3, generator=generator),
+        torch.randn(5, 3, generator=generator),
+        torch.randn(7, 5, generator=generator),
+    ]
+    expected = [tensor.clone() for tensor in inputs]
+    replay = Replay(compile_at(layered, inputs, {"cpp.threads": 1}), inputs, inputs[0])
+    losses = replay.run(3, [])
+
+    wanted = []
+    for _ in range(3):
+        layered(*expected)
+        wanted.append(expected[0].item())
+    assert losses == pytest.approx(wanted, rel=1e-5)
