@@ -94,8 +94,10 @@ def _copy(tensor: Tensor) -> Tensor:
 
 def _silence() -> None:
     """Last words of a process that ends so are no news, and no core is to be written."""
+    import faulthandler
     import resource
 
+    faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
