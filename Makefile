@@ -70,6 +70,10 @@ bench: setup
 	@$(RUN) -m benchmarks.exactness
 	@$(RUN) -m benchmarks.parallel_speed
 	@$(RUN) -m benchmarks.crashes
+	@$(RUN) -m benchmarks.sanitised
+	@$(RUN) -m benchmarks.crash_matrix
+	@$(RUN) -m benchmarks.accumulations
+	@$(RUN) -m benchmarks.first_step
 	@$(RUN) -m benchmarks.streaming
 	@$(RUN) -m benchmarks.bfloat16
 	@$(RUN) -m benchmarks.rank_calibration
@@ -87,6 +91,9 @@ bench: setup
 	@$(RUN) -m benchmarks.mixture_posterior
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
 	@$(RUN) -m benchmarks.speed
+	@$(RUN) -m benchmarks.speed --threads 2
+	@$(RUN) -m benchmarks.speed --width 256
+	@$(RUN) -m benchmarks.speed --width 256 --threads 2
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
