@@ -4,7 +4,7 @@ import torch
 
 __all__ = ["too_old", "untested"]
 
-OLDEST, NEWEST = (2, 9), (2, 14)
+OLDEST, NEWEST = (2, 13), (2, 14)
 """Minor versions, both tested; ``pyproject.toml`` has the first as its lower bound."""
 
 

@@ -7,7 +7,6 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.util import get_rng_state, set_rng_state
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrometer.inference.svi.compiled.capture import capture, is_random
 from pyrometer.inference.svi.compiled.traceable import NotTraceable
@@ -82,10 +81,6 @@ def test_a_program_that_goes_on_with_such_a_draw_is_no_graph(plain, batch):
 
 def test_draws_of_another_generator_stay(plain, batch):
     generator = torch.Generator()
-    try:
-        make_fx(lambda: torch.randn(3, generator=generator))()
-    except NotImplementedError:
-        pytest.skip("this version of torch cannot trace another generator, and steps are plain")
 
     def objective(model, guide, y):  # noqa: ARG001
         with put_back():
