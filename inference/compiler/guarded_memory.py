@@ -6,15 +6,14 @@ its guard; what is written into that rest is found when the tensor is freed. Rea
 
 import ctypes
 import functools
-import hashlib
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from .shared_library import built_library
 
 __all__ = ["guard_memory", "guards_available"]
 
@@ -95,24 +94,14 @@ def _library() -> Any:
 
 
 def _built() -> Path:
-    """The shared library, in the folder where torch keeps compiled code, by source and version of torch."""
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
+    """The allocator for this version of torch."""
     root = Path(torch.__file__).parent
-    folder = Path(cache_dir()) / "pyrometer"
-    key = hashlib.sha256(f"{SOURCE}{torch.__version__}{root}".encode()).hexdigest()[:16]
-    library = folder / f"guarded_memory_{key}.so"
-    if library.exists():
-        return library
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        code, result = Path(work) / "guarded_memory.cpp", Path(work) / "guarded_memory.so"
-        code.write_text(SOURCE)
-        command: list[Any] = [get_cpp_compiler(), "-std=c++20", "-O1", "-shared", "-fPIC"]
-        command += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}", "-I", root / "include"]
-        command += [code, "-o", result, "-L", root / "lib", "-lc10"]
-        subprocess.run(command, check=True, capture_output=True)
-        os.replace(result, library)  # noqa: PTH105 - whole, or not at all, for whoever builds it at the same time
-    return library
+    options = [
+        "-std=c++20",
+        "-O1",
+        f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
+        f"-I{root / 'include'}",
+        f"-L{root / 'lib'}",
+        "-lc10",
+    ]
+    return built_library("guarded_memory", f"// torch {torch.__version__}\n{SOURCE}", options)

@@ -98,7 +98,7 @@ class Loop:
         function = self.compiler(_stepping(self.step, self.packed, len(weights)), inputs)
         try:
             run = Replay(function, inputs, loss).run
-        except (NotReplayable, subprocess.CalledProcessError):
+        except (NotReplayable, OSError, subprocess.CalledProcessError):
             run = _InTurn(function, inputs, loss).run
         return _Memory(weights, targets, copies, run)
 

@@ -2,16 +2,9 @@
 
 import ctypes
 import functools
-import hashlib
-import os
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
 
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.runtime.cache_dir_utils import cache_dir
+from ...compiler.shared_library import built_library
 
 __all__ = ["Driver", "add_product", "driver"]
 
@@ -61,7 +54,7 @@ CASE = "        case {count}: reinterpret_cast<void (*)({types})>(function)({val
 
 @functools.cache
 def _loaded(counts: tuple[int, ...]) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(_built(_source(counts))))
+    library = ctypes.CDLL(str(built_library("replay", _source(counts), ["-O2"])))
     library.replay.restype = ctypes.c_int64
     library.replay.argtypes = [
         *(ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
@@ -94,20 +87,3 @@ def _source(counts: tuple[int, ...]) -> str:
         values = ", ".join(f"a[{index}]" for index in range(count))
         cases.append(CASE.format(count=count, types=types, values=values))
     return SOURCE.format(cases="\n".join(cases))
-
-
-def _built(source: str) -> Path:
-    """The shared library of the source, in the folder where torch keeps compiled code."""
-    folder = Path(cache_dir()) / "pyrometer"
-    library = folder / f"replay_{hashlib.sha256(source.encode()).hexdigest()[:16]}.so"
-    if library.exists():
-        return library
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        code, result = Path(work) / "replay.cpp", Path(work) / "replay.so"
-        code.write_text(source)
-        command: list[Any] = [get_cpp_compiler(), "-O2", "-shared", "-fPIC", "-o", result, code]
-        subprocess.run(command, check=True, capture_output=True)
-        os.replace(result, library)  # noqa: PTH105 - whole, or not at all, for whoever builds it at the same time
-    return library
